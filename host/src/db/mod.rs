@@ -1,0 +1,1 @@
+//! The registry: workspaces, instances, revisions, keys and events, through sqlx.

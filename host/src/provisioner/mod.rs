@@ -1,0 +1,1 @@
+//! Makes and removes a workspace's database.
