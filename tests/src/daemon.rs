@@ -56,6 +56,8 @@ pub struct Daemon {
     pub admin_address: SocketAddr,
     /// Whose tokens it believes.
     pub issuer: Issuer,
+    /// Further arguments of `serve`.
+    pub arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
     _janitor: ChildStdin,
@@ -111,7 +113,16 @@ impl Setup {
             world::write_workspace(&dir.join("source"), slug, toml, &catalog).expect("written");
         }
         let janitor = janitor(&dir);
-        Daemon { dir, proxy, admin_address, issuer, environment: self.environment, child: None, _janitor: janitor }
+        Daemon {
+            dir,
+            proxy,
+            admin_address,
+            issuer,
+            arguments: Vec::new(),
+            environment: self.environment,
+            child: None,
+            _janitor: janitor,
+        }
     }
     /// Starts the daemon and waits until it listens and every workspace named here is up.
     pub async fn start(self) -> Daemon {
@@ -171,6 +182,7 @@ impl Daemon {
             options.expect("the log opens")
         };
         let mut command = self.command(&["serve"]);
+        command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log()).stderr(log()).process_group(0);
         self.child = Some(command.spawn().expect("orbitd runs"));
     }

@@ -59,7 +59,7 @@ impl Wire {
     /// Reads until `enough`, or the other side closes, or nothing came for `quiet`.
     pub async fn hear_until(&mut self, quiet: Duration, enough: impl Fn(&[u8]) -> bool) -> Heard {
         let mut bytes = Vec::new();
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = vec![0; 16 << 10];
         while bytes.len() < 4 << 20 && !enough(&bytes) {
             match timeout(quiet, self.0.read(&mut buffer)).await {
                 Ok(Ok(0) | Err(_)) => return Heard { bytes, closed: true },

@@ -3,7 +3,7 @@
 // Connections on which orbitd itself asks (health, boot challenge, probe) are forgotten.
 
 const MAX_CONNECTIONS = 4000;
-const MAX_BYTES = 64 << 10;
+const MAX_BYTES = 4 << 20;
 
 class Recorder {
   #connections = new Map(); // socket → { id, chunks, bytes, requests, broken }
