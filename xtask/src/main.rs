@@ -1,2 +1,57 @@
-//! xtask
-fn main() {}
+//! The logic behind the Makefile's verbs. `cargo run --release -p xtask -- <verb>`; each verb does its own set-up, says what it
+//! does, and is quick where everything is there already.
+
+mod bench;
+mod check;
+mod demo;
+mod distribution;
+mod guests;
+mod paths;
+mod services;
+mod stages;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "The logic behind the Makefile's verbs")]
+enum Verb {
+    /// Sets everything up, starts two workspaces and prints how to use them; Ctrl-C stops all of it.
+    Demo,
+    /// Sets everything up and runs the tests.
+    Test(test::Args),
+    /// Measures orbitd beside nginx.
+    Bench,
+    /// Builds the guest policies into `policies/modules`.
+    Guests(guests::Args),
+    /// Formatting, lints, licences.
+    Check,
+    /// Installs the pinned Backstage into the cache and prints its path.
+    Distribution,
+    /// Installs what tests and bench need of Debian.
+    Services,
+    /// Removes `.demo`.
+    CleanDemo,
+}
+
+fn main() -> ExitCode {
+    let done = match Verb::parse() {
+        Verb::Demo => demo::run(),
+        Verb::Test(args) => test::run(&args),
+        Verb::Bench => bench::run(),
+        Verb::Guests(args) => guests::run(&args),
+        Verb::Check => check::run(),
+        Verb::Distribution => distribution::install().map(|path| println!("{}", path.display())),
+        Verb::Services => services::install(services::Need::Bench),
+        Verb::CleanDemo => demo::clean(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

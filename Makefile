@@ -1,0 +1,32 @@
+# The verbs. Their logic is in xtask/; CARGO_TARGET_DIR and XDG_CACHE_HOME are respected.
+XTASK = cargo run --release --quiet --package xtask --
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench guests check distribution services clean-demo
+
+help:
+	@echo 'make demo          set everything up, start two workspaces, print their URLs; Ctrl-C stops all of it'
+	@echo 'make test          set everything up and run the tests'
+	@echo 'make check         formatting, lints, licences'
+	@echo 'make bench         orbitd beside nginx in one run; appends to target/bench/results.jsonl'
+	@echo 'make guests        build the policies of guests/ into policies/modules'
+	@echo 'make distribution  install the pinned Backstage into the cache; prints its path'
+	@echo 'make services      install what tests and bench need of Debian'
+	@echo 'make clean-demo    forget the demo: its data, its keys, its copy of the configuration'
+
+demo:
+	@$(XTASK) demo
+test:
+	@$(XTASK) test
+bench:
+	@$(XTASK) bench
+guests:
+	@$(XTASK) guests
+check:
+	@$(XTASK) check
+distribution:
+	@$(XTASK) distribution
+services:
+	@$(XTASK) services
+clean-demo:
+	@$(XTASK) clean-demo

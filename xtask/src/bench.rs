@@ -1,0 +1,25 @@
+//! `make bench`: builds what is measured and runs `orbitd-bench` of the tests crate, which has the harness.
+
+use anyhow::{Context, Result};
+
+use crate::{guests, paths, services, stages::Stages};
+
+/// Builds and measures.
+pub fn run() -> Result<()> {
+    let mut stages = Stages::default();
+    stages.run("services", || services::install(services::Need::Bench))?;
+    stages.run("guest policies", || guests::run(&guests::Args { force: false }))?;
+    stages.run("building", || {
+        let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
+        paths::run(paths::cargo().args(build))
+    })?;
+    stages.run("measuring", || {
+        let results = paths::target().join("bench/results.jsonl");
+        let folder = results.parent().context("a path with a folder")?;
+        std::fs::create_dir_all(folder)?;
+        let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
+        paths::run(bench.arg(&results))
+    })?;
+    stages.summary();
+    Ok(())
+}

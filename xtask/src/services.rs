@@ -1,0 +1,64 @@
+//! Debian packages that the verbs need: installed where something is missing and we are root, else named in one line.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::paths;
+
+/// For what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Building the distribution and the daemon.
+    Demo,
+    /// Also a browser.
+    Test,
+    /// Also a load generator and the peer.
+    Bench,
+}
+
+/// Program, package, from which need on.
+const PROGRAMS: [(&str, &str, Need); 6] = [
+    ("python3", "python3", Need::Demo),
+    ("g++", "g++", Need::Demo),
+    ("make", "make", Need::Demo),
+    ("chromium", "chromium", Need::Test),
+    ("wrk", "wrk", Need::Bench),
+    ("nginx", "nginx-light", Need::Bench),
+];
+
+/// Installs what is missing.
+pub fn install(need: Need) -> Result<()> {
+    for tool in ["node", "npm"] {
+        if paths::find(tool).is_none() {
+            bail!(
+                "{tool} is not installed: the distribution is built with npm (Debian: apt-get install nodejs npm; any Node from 20 does)"
+            );
+        }
+    }
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, _, from)| need >= *from && paths::find(program).is_none())
+        .map(|(_, package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let line = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+        bail!("{} missing: as root run `apt-get update && {line}` and try again", missing.join(", "));
+    }
+    println!("services: {line}");
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // Package lists may be missing or old: only then the slower way.
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat();
+    if paths::run(&mut apt(&install)).is_err() {
+        paths::run(&mut apt(&["update", "-qq"]))?;
+        paths::run(&mut apt(&install))?;
+    }
+    Ok(())
+}
