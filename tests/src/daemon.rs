@@ -9,7 +9,7 @@ use std::{
     net::SocketAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -30,9 +30,11 @@ const JANITOR: &str = r#"
 cat >/dev/null
 below() { for p in /proc/[0-9]*; do case "$(readlink "$p/cwd" 2>/dev/null)" in "$1"|"$1"/*) echo "${p#/proc/}";; esac; done; }
 signal=TERM
-for try in 1 2 3 4 5 6 7 8 9 10; do
+try=0
+while [ $try -lt 50 ]; do
   pids=$(below "$1"); [ -n "$pids" ] || break
-  kill -$signal $pids 2>/dev/null; sleep 1; [ $try -lt 4 ] || signal=KILL
+  [ $((try % 12)) -gt 0 ] || { kill -$signal $pids 2>/dev/null; signal=KILL; }
+  try=$((try + 1)); sleep 0.25
 done
 [ -n "$ORBITD_TEST_KEEP" ] || rm -rf "$1"
 "#;
@@ -42,8 +44,14 @@ pub struct Setup {
     kind: Kind,
     extra: String,
     environment: Vec<(String, String)>,
-    workspaces: Vec<(String, String, Vec<(String, String)>)>,
-    tokens_of: Option<Issuer>,
+    workspaces: Vec<WorkspaceFiles>,
+}
+
+/// A workspace of the directory source before the start.
+struct WorkspaceFiles {
+    slug: String,
+    toml: String,
+    catalog: Vec<(String, String)>,
 }
 
 /// A running daemon.
@@ -60,7 +68,7 @@ pub struct Daemon {
     pub arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
-    _janitor: ChildStdin,
+    _janitor: Janitor,
 }
 
 // === impl Setup ===
@@ -75,13 +83,13 @@ impl Setup {
         Self::new(Kind::Backstage)
     }
     fn new(kind: Kind) -> Self {
-        Self { kind, extra: String::new(), environment: Vec::new(), workspaces: Vec::new(), tokens_of: None }
+        Self { kind, extra: String::new(), environment: Vec::new(), workspaces: Vec::new() }
     }
     /// A workspace in the directory source.
     #[must_use]
     pub fn workspace(mut self, slug: &str, toml: &str, catalog: &[(&str, &str)]) -> Self {
         let catalog = catalog.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        self.workspaces.push((slug.to_owned(), toml.to_owned(), catalog));
+        self.workspaces.push(WorkspaceFiles { slug: slug.to_owned(), toml: toml.to_owned(), catalog });
         self
     }
     /// More keys of `[instances]`, then more sections.
@@ -100,7 +108,7 @@ impl Setup {
     pub fn prepare(self) -> Daemon {
         let dir = tempfile::Builder::new().prefix("orbitd-test-").tempdir().expect("a temporary directory").keep();
         let dir = fs::canonicalize(dir).expect("it is there");
-        let issuer = self.tokens_of.unwrap_or_else(|| Issuer::new("test-key"));
+        let issuer = Issuer::new("test-key");
         let (proxy, admin_address) = (world::free_address(), world::free_address());
         let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("written");
         fs::create_dir_all(dir.join("source/workspaces")).expect("made");
@@ -108,11 +116,11 @@ impl Setup {
         write("jwks.json", issuer.jwks().to_string());
         world::copy_tree(&paths::repository().join("policies"), &dir.join("policies")).expect("policies are copied");
         write("orbitd.toml", world::settings(&dir, self.kind, proxy, admin_address, &self.extra));
-        for (slug, toml, catalog) in &self.workspaces {
+        for WorkspaceFiles { slug, toml, catalog } in &self.workspaces {
             let catalog: Vec<_> = catalog.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
             world::write_workspace(&dir.join("source"), slug, toml, &catalog).expect("written");
         }
-        let janitor = janitor(&dir);
+        let janitor = Janitor::new(&dir);
         Daemon {
             dir,
             proxy,
@@ -126,7 +134,7 @@ impl Setup {
     }
     /// Starts the daemon and waits until it listens and every workspace named here is up.
     pub async fn start(self) -> Daemon {
-        let slugs: Vec<String> = self.workspaces.iter().map(|(slug, ..)| slug.clone()).collect();
+        let slugs: Vec<String> = self.workspaces.iter().map(|files| files.slug.clone()).collect();
         let mut daemon = self.prepare();
         daemon.start().await;
         for slug in slugs {
@@ -136,18 +144,30 @@ impl Setup {
     }
 }
 
-fn janitor(dir: &Path) -> ChildStdin {
-    let mut child = Command::new("sh")
-        .args(["-c", JANITOR, "janitor"])
-        .arg(dir)
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .expect("sh runs");
-    child.stdin.take().expect("its stdin is a pipe")
+/// Cleans up once its pipe is closed, by us or by our end.
+struct Janitor(Child);
+
+impl Janitor {
+    fn new(dir: &Path) -> Self {
+        let child = Command::new("sh")
+            .args(["-c", JANITOR, "janitor"])
+            .arg(dir)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("sh runs");
+        Self(child)
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = wait::until_blocking(seconds(30), || self.0.try_wait().ok().flatten());
+    }
 }
 
 // === impl Daemon ===
