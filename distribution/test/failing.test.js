@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
-const { distribution, freePort, runDirectory, Launcher, PROBE_TOKEN } = require('./orbitd');
+const { distribution, freePort, runDirectory, Launcher, until, PROBE_TOKEN } = require('./orbitd');
 
 const installed = distribution();
 
@@ -100,6 +100,42 @@ test('an essential plugin that is broken ends the launch', async t => {
   assert.equal(failed.plugins.find(p => p.id === 'catalog').outcome, 'ready');
 });
 
+test('an uncaught error, a long log line and a chatty library do not hurt a serving instance', async t => {
+  const dist = withPlugins(t, plugins => { plugins['misbehaves-later'] = { backend: [fixture('misbehaves-later.js')] }; });
+  const port = await freePort();
+  const run = runDirectory({ port });
+  t.after(run.remove);
+  const instance = new Launcher(dist, run).send({ port, plugins: ['misbehaves-later'] });
+  t.after(() => instance.child.kill('SIGKILL'));
+  await instance.event('started');
+  await until('the error in the log', () => instance.logText().includes('thrown later'));
+  const lines = instance.logText().split('\n').filter(Boolean);
+  const long = lines.map(line => JSON.parse(line)).find(line => line.bytes > 1_000_000);
+  assert.equal(long.message, 'a log line was too long and is cut');
+  assert.ok(Math.max(...lines.map(line => Buffer.byteLength(line))) <= 65_536);
+  assert.ok(lines.some(line => JSON.parse(line).message === 'printed past the logger'));
+  assert.equal((await instance.get('/.backstage/health/v1/readiness')).status, 200);
+  assert.equal(await instance.stop(), 0);
+});
+
+test('a serving instance holds neither the start message\'s descriptor nor an inheritable report file', async t => {
+  const port = await freePort();
+  const run = runDirectory({ port });
+  t.after(run.remove);
+  const instance = new Launcher(installed, run).send({ port });
+  t.after(() => instance.child.kill('SIGKILL'));
+  await instance.event('started');
+  const proc = `/proc/${instance.child.pid}`;
+  const open = fs.readdirSync(`${proc}/fd`).map(fd => [fd, fs.readlinkSync(`${proc}/fd/${fd}`)]);
+  const reports = open.filter(([, target]) => target === run.file('report'));
+  assert.equal(reports.length, 1);
+  const flags = parseInt(/flags:\s*(\d+)/.exec(fs.readFileSync(`${proc}/fdinfo/${reports[0][0]}`, 'utf8'))[1], 8);
+  assert.ok(flags & 0o2000000, 'close-on-exec');
+  await until('the other end of fd 3 is closed', () => instance.child.stdio[3].readableEnded);
+  assert.doesNotMatch(fs.readFileSync(`${proc}/cmdline`, 'utf8') + fs.readFileSync(`${proc}/environ`, 'utf8'), new RegExp(instance.message.boot_secret));
+  assert.equal(await instance.stop(), 0);
+});
+
 test('a waiting launcher says that it is loaded, starts from there, and works without a report file', async t => {
   const port = await freePort();
   const run = runDirectory({ port });
@@ -114,7 +150,7 @@ test('a waiting launcher says that it is loaded, starts from there, and works wi
 
   const second = new Launcher(installed, run, { fd4: false }).send({ port });
   t.after(() => second.child.kill('SIGKILL'));
-  await require('./orbitd').until('ready without fd 4', () => second.get('/.backstage/health/v1/readiness').then(r => r.status === 200, () => false));
+  await until('ready without fd 4', () => second.get('/.backstage/health/v1/readiness').then(r => r.status === 200, () => false));
   assert.equal(await second.stop(), 0);
 });
 

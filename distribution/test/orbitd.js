@@ -131,7 +131,7 @@ class Launcher {
     this.child = spawn(node, [launcher], { cwd: run.dir, env: { PATH: process.env.PATH }, stdio: ['ignore', this.log, 'pipe', fd3, report] });
     this.stderr = '';
     this.child.stderr.on('data', data => { this.stderr += data; });
-    this.child.stdio[3]?.on('error', () => {}); // it may be gone before it has read
+    this.child.stdio[3]?.on('error', () => {}).resume(); // the launcher may be gone before it has read
     this.exit = new Promise(resolve => this.child.on('close', (code, signal) => resolve(code ?? signal)));
     if (fd4) fs.closeSync(report);
     fs.closeSync(this.log);

@@ -54,7 +54,8 @@ class InstanceConfig {
     const abort = { onPluginBootFailure: 'abort' };
     const listen = this.reader().getOptional('backend.listen');
     const host = (typeof listen === 'object' ? listen?.host : undefined) ?? '127.0.0.1';
-    this.#layers.unshift({ context: 'launcher-defaults', data: DEFAULTS });
+    this.#layers.unshift({ context: 'launcher-defaults', data: defaults(process.cwd()) });
+    if (this.reader().getString('backend.workingDirectory') === path.resolve('work')) makeDirectory(path.resolve('work'));
     this.#layers.push({
       context: 'launcher',
       data: {
@@ -71,11 +72,29 @@ class InstanceConfig {
   }
 }
 
-/** Right for every instance of this distribution; any file may change them. */
-const DEFAULTS = {
-  app: { disableStaticFallbackCache: true }, // else every workspace stores all assets of the app in its database
-  techdocs: { builder: 'external', generator: { runIn: 'local' }, publisher: { type: 'local' } },
-};
+/** Right for every instance of this distribution; any file may change them. `run` is the instance's run directory. */
+function defaults(run) {
+  return {
+    app: { disableStaticFallbackCache: true }, // else every workspace stores all assets of the app in its database
+    backend: {
+      server: { keepAliveTimeout: { seconds: 75 } }, // Node's 5 s closes connections that orbitd's pool is about to use
+      workingDirectory: path.join(run, 'work'), // the scaffolder's; Backstage's default is the machine's /tmp
+    },
+    techdocs: {
+      builder: 'external',
+      generator: { runIn: 'local' },
+      publisher: { type: 'local', local: { publishDirectory: path.join(run, 'techdocs') } }, // default: in the shared install
+    },
+  };
+}
+
+function makeDirectory(dir) {
+  try {
+    fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new Failure('config', `can't make the directory ${dir}: ${error.code}. An instance's user needs a run directory it can write`);
+  }
+}
 
 class Resolver {
   constructor(context, secrets, named) {

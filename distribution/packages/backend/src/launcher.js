@@ -24,6 +24,8 @@ const { Failure, oneLine } = require('./failure');
 const { openReport } = require('./report');
 const { receiveStartMessage } = require('./start-message');
 
+/** The major version that better-sqlite3 was compiled for; 24 aborts with it. */
+const NODE_MAJOR = '22';
 const ROOT = path.resolve(__dirname, '../../..'); // of the installed distribution: read-only for us
 /** A start that takes longer hangs in some plugin's init. orbitd's own deadline is usually shorter. */
 const START_DEADLINE_MS = 300_000;
@@ -66,6 +68,8 @@ async function load(incoming) {
 }
 
 async function main() {
+  if (process.versions.node.split('.')[0] !== NODE_MAJOR)
+    throw new Failure('load', `this distribution runs on Node ${NODE_MAJOR}, not ${process.version}: start the launcher with the node that distribution.json names`);
   enableCompileCache(ROOT);
   const incoming = receiveStartMessage(3); // listens from now on; loading blocks for a second or so
   const core = await load(incoming);
