@@ -34,16 +34,21 @@ impl Admin {
     /// # Panics
     /// When no whole answer comes.
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        match self.try_call(method, path, body).await {
+            Ok(reply) => reply,
+            Err(error) => panic!("{method} {path}: {error:#}"),
+        }
+    }
+
+    /// Any call of a daemon that may die meanwhile.
+    pub async fn try_call(&self, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Reply> {
         let (headers, body): (&[_], _) = match body {
             Some(value) => (&[("content-type", "application/json")], value.to_string()),
             None => (&[], String::new()),
         };
         let host = self.address.to_string();
         let request = http::request(method, &host, path, Some(&self.token), headers, body);
-        match http::send(self.address, request).await {
-            Ok(reply) => reply,
-            Err(error) => panic!("{method} {path}: {error:#}"),
-        }
+        http::send(self.address, request).await
     }
 
     /// A GET.

@@ -66,7 +66,8 @@ pub struct Daemon {
     pub issuer: Issuer,
     /// Further arguments of `serve`.
     pub arguments: Vec<String>,
-    environment: Vec<(String, String)>,
+    /// Its variables beside the test's own; `ORBITD…` of the test's own are not passed on.
+    pub environment: Vec<(String, String)>,
     child: Option<Child>,
     _janitor: Janitor,
 }
@@ -229,6 +230,11 @@ impl Daemon {
     /// When it does not run.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Whether the daemon's process runs.
+    pub fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// Kills the daemon as a crash would; its instances stay.
