@@ -16,6 +16,7 @@
 //! shuts down in order and exits 1, for its supervisor to start it again; the instances run on meanwhile.
 
 mod listeners;
+mod lock;
 mod log;
 pub mod ports;
 pub mod preflight;
@@ -26,6 +27,6 @@ mod source_loop;
 mod tasks;
 mod wiring;
 
+pub use lock::data_dir_in_use;
 pub use serve::{ServeOptions, serve};
 pub use source_loop::{SourceReport, SourceStatus};
-pub use wiring::data_dir_in_use;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use prometheus_client::registry::Registry as Metrics;
 use rustix::process::{Resource, Rlimit};
 use tokio::{
     sync::Notify,
@@ -20,6 +21,10 @@ use super::{
     wiring::{self, Shared},
 };
 use crate::{
+    api::AdminToken,
+    authn::Authenticator,
+    db::{DataDir, Registry},
+    directory::InternalPaths,
     identity::MasterKey,
     settings::{OnRemoved, Settings},
 };
@@ -53,34 +58,48 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let settings = Arc::new(settings);
 
     // Dropped last: the lock is held until everything below is gone.
-    let data_dir = wiring::open_data_dir(&settings)?;
-    let master = Arc::new(MasterKey::load_or_create(&settings.data_dir.join("master.key"))?);
-    let registry = wiring::open_registry(&data_dir).await?;
-    let distribution = wiring::open_distribution(&settings)?;
-    let policies = wiring::open_policies(&settings).await?;
-    let authenticator = wiring::open_authenticator(&settings).await?;
-    let source = wiring::open_source(&settings)?;
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
+    let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
+    let registry = Registry::open(&data_dir.registry(), master).await?;
+    let mut metrics = Metrics::with_prefix("orbitd");
+    let distribution = wiring::open_distribution(&settings).await?;
+    let policies = wiring::open_policies(&settings, &mut metrics).await?;
+    let authenticator = Authenticator::open(&settings.auth)?;
+    let source = wiring::open_source(&settings).await?;
     let listeners::Listeners { proxy, admin, internal, addresses } = listeners::bind(&settings).await?;
 
     // Nothing was started so far; from here on a stop is an orderly one.
     let mut signals = Signals::register()?;
-    let (workspaces, directory, controller) =
-        wiring::start_lifecycle(&settings, &addresses, master, registry, distribution, &policies).await?;
+    let internal_paths = Arc::new(InternalPaths::default());
+    let (workspaces, directory, controller) = wiring::start_lifecycle(
+        &settings,
+        &addresses,
+        registry.clone(),
+        distribution,
+        &policies,
+        &internal_paths,
+        &mut metrics,
+    )
+    .await?;
     let source_status = SourceStatus::new(source.as_ref().map_or("", |source| source.name()));
     let shared = Shared {
         settings: settings.clone(),
         addresses,
         policies: policies.clone(),
         directory,
+        internal_paths: internal_paths.clone(),
         workspaces: workspaces.clone(),
         logins: Arc::default(),
         authenticator,
+        admin_token,
         ready: Arc::default(),
     };
+    let metrics = Arc::new(metrics);
 
     let mut tasks = Tasks::default();
-    tasks.spawn("internal", |cancel| wiring::serve_internal(shared.clone(), internal, cancel));
-    tasks.spawn("admin", |cancel| wiring::serve_admin(shared.clone(), admin, cancel));
+    tasks.spawn("internal", |cancel| wiring::serve_internal(internal_paths, internal, cancel));
+    tasks.spawn("admin", |cancel| wiring::serve_admin(shared.clone(), metrics, admin, cancel));
     tasks.spawn("proxy", |cancel| wiring::serve_proxy(shared.clone(), proxy, cancel));
     tasks.spawn("policies", |cancel| wiring::watch_policies(policies.clone(), cancel));
     let reload_source = Arc::new(Notify::new());
@@ -138,6 +157,8 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     for task in ["policies", "admin", "internal"] {
         tasks.stop(task, STOP_DEADLINE, &mut signals).await;
     }
+    registry.close().await;
+    drop(data_dir);
     tracing::info!("stopped");
     match failure {
         Some(failure) => bail!("{failure}"),

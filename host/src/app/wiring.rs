@@ -3,31 +3,30 @@
 
 use std::{
     fs,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use anyhow::Context;
+use prometheus_client::registry::Registry as Metrics;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::listeners::Addresses;
 use crate::{
-    authn::Logins, directory::Directory, identity::MasterKey, lifecycle::Workspaces, policy::Policies,
-    settings::Settings, source::Source,
+    api::{self, AdminToken, ApiState},
+    authn::{Authenticator, Logins},
+    db::Registry,
+    directory::{Directory, InternalPaths},
+    driver::Distribution,
+    lifecycle::Workspaces,
+    policy::Policies,
+    settings::Settings,
+    source::{DirectorySource, Source},
 };
 
-/// WIRE(D): the data directory, locked; dropped last.
-pub struct DataDir;
-/// WIRE(D): the registry.
-pub struct Registry;
-/// WIRE(D): what the controller is stopped by.
+/// WIRE(D): `lifecycle::ControllerHandle`.
 pub struct ControllerHandle;
-/// WIRE(D): the installed distribution.
-pub struct Distribution;
-/// WIRE(C): verifies tokens.
-pub struct Authenticator;
 
 /// Everything that the servers share.
 #[derive(Clone)]
@@ -40,50 +39,32 @@ pub struct Shared {
     pub policies: Arc<Policies>,
     /// Who serves what.
     pub directory: Arc<Directory>,
+    /// Which instance asks on the internal listener.
+    pub internal_paths: Arc<InternalPaths>,
     /// All workspaces.
     pub workspaces: Workspaces,
     /// One-time login codes.
     pub logins: Arc<Logins>,
     /// Verifies tokens.
     pub authenticator: Arc<Authenticator>,
+    /// The admin API's bearer.
+    pub admin_token: AdminToken,
     /// Set once everything is loaded: `/readyz`.
     pub ready: Arc<AtomicBool>,
 }
 
-/// Makes the data directory if needed (0700) and takes its lock.
-///
-/// # Errors
-/// Not writable, or another daemon holds it.
-pub fn open_data_dir(settings: &Settings) -> anyhow::Result<DataDir> {
-    let path = &settings.data_dir;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
-        format!("cannot make the data directory {} (setting data_dir); make it writable for this user", path.display())
-    })?;
-    Ok(DataDir)
+/// Reads `distribution.json` and checks that its Node works.
+pub async fn open_distribution(settings: &Settings) -> anyhow::Result<Distribution> {
+    let distribution = Distribution::open(&settings.distribution, settings.instances.node.as_deref()).await?;
+    if let Some(warning) = &distribution.warning {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(name = distribution.name, version = distribution.version, "distribution");
+    Ok(distribution)
 }
 
-/// For `doctor`: whether a daemon holds the data directory's lock.
-pub fn data_dir_in_use(_data_dir: &Path) -> bool {
-    false
-}
-
-/// The admin token's file is made at the first start.
-pub fn admin_token(_settings: &Settings) -> anyhow::Result<String> {
-    Ok(String::new())
-}
-
-/// Opens the registry and brings its tables up to date.
-pub async fn open_registry(_data: &DataDir) -> anyhow::Result<Registry> {
-    Ok(Registry)
-}
-
-/// Reads `distribution.json` and checks that Node is there.
-pub fn open_distribution(_settings: &Settings) -> anyhow::Result<Distribution> {
-    Ok(Distribution)
-}
-
-/// Loads all tiers' policies; a broken one is reported in the status, not an error.
-pub async fn open_policies(settings: &Settings) -> anyhow::Result<Arc<Policies>> {
+/// Loads all tiers' policies; a broken one is reported in the status, not an error. WIRE(B): `Policies::open(options)`.
+pub async fn open_policies(settings: &Settings, _metrics: &mut Metrics) -> anyhow::Result<Arc<Policies>> {
     let folder = &settings.policies_dir;
     fs::read_dir(folder).with_context(|| {
         format!("cannot read the policies in {}; set policies_dir to the folder with <tier>.toml", folder.display())
@@ -91,52 +72,75 @@ pub async fn open_policies(settings: &Settings) -> anyhow::Result<Arc<Policies>>
     Ok(Arc::new(Policies::default()))
 }
 
-/// Follows the policy folder until `cancel`.
+/// Follows the policy folder until `cancel`. WIRE(B): `policies.watch(cancel)`.
 pub async fn watch_policies(_policies: Arc<Policies>, cancel: CancellationToken) -> anyhow::Result<()> {
     cancel.cancelled().await;
     Ok(())
 }
 
-/// Reads the policy folder again (SIGHUP).
+/// Reads the policy folder again (SIGHUP). WIRE(B): `policies.reload()`.
 pub async fn reload_policies(_policies: &Policies) {}
 
-/// Reads the issuers' keys.
-pub async fn open_authenticator(_settings: &Settings) -> anyhow::Result<Arc<Authenticator>> {
-    Ok(Arc::new(Authenticator))
-}
-
 /// The config source that the settings name.
-pub fn open_source(_settings: &Settings) -> anyhow::Result<Option<Arc<dyn Source>>> {
-    Ok(None)
+pub async fn open_source(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Source>>> {
+    let Some(directory) = settings.source.directory.clone() else { return Ok(None) };
+    // Watching every folder of a large source takes a while.
+    let open = move || DirectorySource::open(directory.path, Duration::from_secs(directory.poll_s));
+    let source = tokio::task::spawn_blocking(open).await.context("opening the config source")??;
+    Ok(Some(Arc::new(source)))
 }
 
-/// Loads the registry into the directory, adopts what still runs, starts the controller.
+/// Loads the registry into the directory, adopts what still runs, starts the controller. WIRE(D): `lifecycle::start(Parts)`;
+/// it also needs the data directory, `addresses.proxy.port()` for public URLs and `addresses.internal`.
 pub async fn start_lifecycle(
     _settings: &Arc<Settings>,
     _addresses: &Addresses,
-    _master: Arc<MasterKey>,
     _registry: Registry,
     _distribution: Distribution,
     _policies: &Arc<Policies>,
+    _internal_paths: &Arc<InternalPaths>,
+    _metrics: &mut Metrics,
 ) -> anyhow::Result<(Workspaces, Arc<Directory>, ControllerHandle)> {
     Ok((Workspaces {}, Directory::new().0, ControllerHandle))
 }
 
-/// Serves users until `cancel`, then drains.
+/// Serves users until `cancel`, then drains. WIRE(C): `proxy::Proxy::new(…).serve(listener, cancel)`; `Proxy::new` registers
+/// its metrics, so it is made before `serve_admin` gets them.
 pub async fn serve_proxy(_shared: Shared, _listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
     cancel.cancelled().await;
     Ok(())
 }
 
 /// Serves operators until `cancel`.
-pub async fn serve_admin(_shared: Shared, _listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
-    cancel.cancelled().await;
+pub async fn serve_admin(
+    shared: Shared,
+    metrics: Arc<Metrics>,
+    listener: TcpListener,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let router = api::admin_router(ApiState {
+        workspaces: shared.workspaces,
+        logins: shared.logins,
+        policies: shared.policies,
+        metrics,
+        token: shared.admin_token,
+        ready: shared.ready,
+        proxy: shared.settings.proxy.clone(),
+        proxy_port: shared.addresses.proxy.port(),
+        hosts: shared.settings.admin.hosts.clone(),
+        shutdown: cancel.clone(),
+    });
+    api::serve(listener, router, cancel).await;
     Ok(())
 }
 
 /// Serves instances until `cancel`.
-pub async fn serve_internal(_shared: Shared, _listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
-    cancel.cancelled().await;
+pub async fn serve_internal(
+    paths: Arc<InternalPaths>,
+    listener: TcpListener,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    api::serve(listener, api::internal_router(paths), cancel).await;
     Ok(())
 }
 

@@ -1,32 +1,13 @@
 //! Looks at this machine: settings, folders, files, ports, Node. Changes nothing.
 
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
-
-use serde::Deserialize;
-use tokio::{process::Command, time::timeout};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use super::{Finding, daemon::Seen, verdicts};
 use crate::{
     app::{self, ports::listener_on, preflight},
+    driver::Distribution,
     settings::Settings,
 };
-
-/// Longest wait for `node --version`.
-const NODE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What is needed of `distribution.json`.
-#[derive(Deserialize)]
-struct Distribution {
-    name: String,
-    version: String,
-    node: PathBuf,
-}
 
 /// The settings themselves.
 pub fn settings(file: Option<&Path>, settings: &Settings) -> Vec<Finding> {
@@ -55,7 +36,7 @@ pub async fn look(settings: &Settings, seen: Seen) -> Vec<Finding> {
     findings.push(secrets_dir(&settings.secrets_dir));
     findings.push(policies_dir(&settings.policies_dir));
     findings.extend(source_dir(settings));
-    findings.extend(distribution(settings).await);
+    findings.push(distribution(settings).await);
     for (check, setting, port) in [
         ("proxy port", "proxy.listen", settings.proxy.listen.port()),
         ("admin port", "admin.listen", settings.admin.listen.port()),
@@ -106,7 +87,10 @@ fn data_dir(data: &Path) -> Finding {
 
 fn lock(data: &Path, daemon_up: bool) -> Finding {
     const CHECK: &str = "daemon lock";
-    match (app::data_dir_in_use(data), daemon_up) {
+    let Some(held) = app::data_dir_in_use(data) else {
+        return Finding::ok(CHECK, "this system does not tell who holds it");
+    };
+    match (held, daemon_up) {
         (true, true) => Finding::ok(CHECK, "held by the running daemon"),
         (false, false) => Finding::ok(CHECK, "no daemon holds the data directory"),
         (true, false) => Finding::warn(
@@ -184,56 +168,25 @@ fn source_dir(settings: &Settings) -> Option<Finding> {
     })
 }
 
-async fn distribution(settings: &Settings) -> Vec<Finding> {
+async fn distribution(settings: &Settings) -> Finding {
     const CHECK: &str = "distribution";
-    let path = settings.distribution.join("distribution.json");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return vec![Finding::fail(
-                CHECK,
-                format!("there is no {}", path.display()),
-                "install it (`make distribution`), or set distribution",
-            )];
+    match Distribution::open(&settings.distribution, settings.instances.node.as_deref()).await {
+        Ok(distribution) => {
+            let text = format!(
+                "{} {}, {} plugins, {}",
+                distribution.name,
+                distribution.version,
+                distribution.plugins.len(),
+                distribution.node.display()
+            );
+            match distribution.warning {
+                None => Finding::ok(CHECK, text),
+                Some(warning) => {
+                    Finding::warn(CHECK, format!("{text}\n{warning}"), "install Node 22 and set instances.node")
+                }
+            }
         }
-        Err(error) => {
-            return vec![Finding::fail(CHECK, format!("cannot read {}: {error}", path.display()), "make it readable")];
-        }
-    };
-    let distribution: Distribution = match serde_json::from_str(&text) {
-        Ok(distribution) => distribution,
-        Err(error) => {
-            return vec![Finding::fail(
-                CHECK,
-                format!("{}: {error}", path.display()),
-                "install the distribution again",
-            )];
-        }
-    };
-    let found = Finding::ok(
-        CHECK,
-        format!("{} {} in {}", distribution.name, distribution.version, settings.distribution.display()),
-    );
-    // `join` keeps an absolute path as it is.
-    let node = settings.instances.node.clone().unwrap_or_else(|| settings.distribution.join(&distribution.node));
-    vec![found, node_version(&node).await]
-}
-
-async fn node_version(node: &Path) -> Finding {
-    let asked =
-        Command::new(node).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
-    match timeout(NODE_TIMEOUT, asked).await {
-        Ok(Ok(output)) => verdicts::node(node, &String::from_utf8_lossy(&output.stdout)),
-        Ok(Err(error)) => Finding::fail(
-            "node",
-            format!("cannot run {}: {error}", node.display()),
-            "install Node 22 and set instances.node",
-        ),
-        Err(_) => Finding::fail(
-            "node",
-            format!("{} --version did not end in 10 s", node.display()),
-            "set instances.node to a Node 22 binary",
-        ),
+        Err(error) => Finding::fail(CHECK, error.to_string(), "no instance can start without it"),
     }
 }
 
@@ -259,16 +212,5 @@ mod tests {
         assert_eq!(verdict("distribution"), Some(Verdict::Fail));
         assert!(!settings.data_dir.exists(), "doctor changes nothing");
         assert!(findings.iter().all(|finding| (finding.verdict == Verdict::Ok) == finding.next.is_none()));
-    }
-
-    #[tokio::test]
-    async fn a_distribution_is_named_with_its_node() {
-        let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("distribution.json"), r#"{"name":"d","version":"1.2.3","node":"bin/node"}"#)
-            .expect("written");
-        let settings = Settings { distribution: dir.path().to_owned(), ..Settings::default() };
-        let findings = distribution(&settings).await;
-        assert!(findings[0].verdict == Verdict::Ok && findings[0].text.contains("1.2.3"), "{findings:?}");
-        assert!(findings[1].verdict == Verdict::Fail && findings[1].text.contains("bin/node"), "{findings:?}");
     }
 }

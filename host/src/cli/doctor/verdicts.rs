@@ -9,34 +9,6 @@ const MIN_FREE_BYTES: u64 = 256 << 20;
 /// Below it a few workspaces will fill it.
 const LOW_FREE_BYTES: u64 = 2 << 30;
 
-/// The Node that runs the instances; `version` as `node --version` prints it (facts: 20 works with warnings, 22 is what the
-/// distribution is for, 24 aborts in better-sqlite3).
-pub fn node(path: &Path, version: &str) -> Finding {
-    const CHECK: &str = "node";
-    let text = format!("{} is {}", path.display(), version.trim());
-    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    match major {
-        Some(22) => Finding::ok(CHECK, text),
-        Some(20) => {
-            Finding::warn(CHECK, format!("{text}, which works with warnings"), "install Node 22 and set instances.node")
-        }
-        Some(24..) => Finding::fail(
-            CHECK,
-            format!("{text}: better-sqlite3 aborts on it"),
-            "install Node 22 and set instances.node",
-        ),
-        Some(21 | 23) => {
-            Finding::warn(CHECK, format!("{text}, which nobody tested"), "install Node 22 and set instances.node")
-        }
-        Some(_) => Finding::fail(CHECK, format!("{text}, which is too old"), "install Node 22 and set instances.node"),
-        None => Finding::fail(
-            CHECK,
-            format!("{} does not say its version", path.display()),
-            "set instances.node to a Node 22 binary",
-        ),
-    }
-}
-
 /// Free bytes for this user on the file system of the data directory.
 pub fn free_space(bytes: u64) -> Finding {
     const CHECK: &str = "disk";
@@ -99,23 +71,6 @@ pub fn port(check: &'static str, setting: &str, port: u16, holder: Option<String
 #[cfg(test)]
 mod tests {
     use super::{super::Verdict, *};
-
-    #[test]
-    fn node_22_is_wanted_20_works_24_is_refused() {
-        for (version, verdict) in [
-            ("v22.11.0\n", Verdict::Ok),
-            ("v20.20.0", Verdict::Warn),
-            ("v23.1.0", Verdict::Warn),
-            ("v24.19.0", Verdict::Fail),
-            ("v26.0.0", Verdict::Fail),
-            ("v18.0.0", Verdict::Fail),
-            ("", Verdict::Fail),
-        ] {
-            let finding = node(Path::new("/usr/bin/node"), version);
-            assert_eq!(finding.verdict, verdict, "{version}");
-            assert_eq!(finding.next.is_none(), verdict == Verdict::Ok);
-        }
-    }
 
     #[test]
     fn space_is_judged_before_it_is_gone() {
