@@ -60,9 +60,6 @@ pub fn problems(settings: &Settings) -> Vec<String> {
 /// What works and is still worth a warning.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
-    if settings.auth.issuers.is_empty() {
-        found.push("auth.issuers is empty, so every request to a workspace is a 401; add an [[auth.issuers]] (for a trial: `orbitd token keygen`)".to_owned());
-    }
     if !settings.admin.listen.ip().is_loopback() {
         found.push(format!(
             "admin.listen = {} is reachable from other machines and speaks plain http: put it behind TLS",
@@ -132,9 +129,12 @@ mod tests {
         assert_eq!(problems(&Settings::default()), Vec::<String>::new());
     }
 
+    /// A mistake, and the key that its text must name.
+    type Mistake = (&'static str, fn(&mut Settings));
+
     #[test]
     fn each_mistake_is_named_by_its_key() {
-        let change: [(&str, fn(&mut Settings)); 7] = [
+        let mistakes: [Mistake; 7] = [
             ("instances.ports", |s| s.instances.ports = (9, 8)),
             ("admin.listen", |s| s.admin.listen = s.proxy.listen),
             ("internal.listen", |s| s.internal.listen = "0.0.0.0:1".parse().expect("an address")),
@@ -143,7 +143,7 @@ mod tests {
             ("proxy.max_headers", |s| s.proxy.max_headers = 0),
             ("log.filter", |s| s.log.filter = "orbitd=loud".into()),
         ];
-        for (key, mistake) in change {
+        for (key, mistake) in mistakes {
             let mut settings = Settings::default();
             mistake(&mut settings);
             let found = problems(&settings);

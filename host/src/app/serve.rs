@@ -62,7 +62,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
     let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
     let registry = Registry::open(&data_dir.registry(), master).await?;
-    let mut metrics = Metrics::with_prefix("orbitd");
+    let mut metrics = Metrics::default();
     let distribution = wiring::open_distribution(&settings).await?;
     let policies = wiring::open_policies(&settings, &mut metrics).await?;
     let authenticator = Authenticator::open(&settings.auth)?;
@@ -88,7 +88,6 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         addresses,
         policies: policies.clone(),
         directory,
-        internal_paths: internal_paths.clone(),
         workspaces: workspaces.clone(),
         logins: Arc::default(),
         authenticator,

@@ -39,8 +39,6 @@ pub struct Shared {
     pub policies: Arc<Policies>,
     /// Who serves what.
     pub directory: Arc<Directory>,
-    /// Which instance asks on the internal listener.
-    pub internal_paths: Arc<InternalPaths>,
     /// All workspaces.
     pub workspaces: Workspaces,
     /// One-time login codes.

@@ -32,8 +32,7 @@ Examples:
   orbitd workspace get acme                         how it does, plugin by plugin
   orbitd doctor                                     what is wrong here, and what to do about it
 
-Settings: flags over environment (ORBITD__PROXY__LISTEN=…) over the file. The file is --config, or ./orbitd.toml if there
-is one.";
+Settings: flags over environment (ORBITD__PROXY__LISTEN=…) over the file.";
 
 /// A platform daemon: one real Backstage per workspace, behind WebAssembly policies.
 #[derive(Debug, Parser)]

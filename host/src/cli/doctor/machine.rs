@@ -19,6 +19,13 @@ pub fn settings(file: Option<&Path>, settings: &Settings) -> Vec<Finding> {
         .into_iter()
         .map(|warning| Finding::warn(CHECK, warning, "see the settings' guide"));
     let mut findings: Vec<Finding> = problems.chain(warnings).collect();
+    if settings.auth.issuers.is_empty() {
+        findings.push(Finding::warn(
+            CHECK,
+            "auth.issuers is empty: every request to a workspace is a 401",
+            "add an [[auth.issuers]]; for a trial `orbitd token --help` says how",
+        ));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, from));
     }
