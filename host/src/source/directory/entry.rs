@@ -172,8 +172,8 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
     let config: Config = toml::from_str(text).map_err(|error| {
         let message: String = error.message().replace('\n', " ").chars().take(MAX_MESSAGE).collect();
         match error.span() {
-            // A missing field has the whole file for a place.
-            Some(span) if span.len() < text.len() => {
+            // What is missing has no place: the parser would point at the file's start.
+            Some(span) if !message.starts_with("missing field") => {
                 let before = text.get(..span.start).unwrap_or(text);
                 let line = before.matches('\n').count() + 1;
                 let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;

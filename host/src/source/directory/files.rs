@@ -87,7 +87,6 @@ impl Folder {
 
     /// The names in it, but for those that start with a dot, sorted. More than `limit` are an error; a name that is not UTF-8
     /// is an error of its own.
-    #[expect(clippy::type_complexity)]
     pub(super) fn entries(&self, limit: usize) -> Result<Vec<Result<Found, Rejected>>, Rejected> {
         let failed = |errno| Rejected(format!("cannot list {}: {}", self.name, reason(errno)));
         let mut entries = Vec::new();
