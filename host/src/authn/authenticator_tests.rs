@@ -185,13 +185,11 @@ async fn only_the_exact_compact_form_with_the_right_signature_passes() {
     let good = rig.token(&claims());
     let (signed, signature) = good.rsplit_once('.').expect("three parts");
     let other = sign_es256(&ec(), r#"{"alg":"ES256","kid":"k1"}"#, &claims().to_string());
-    let der = EcdsaKeyPair::from_pkcs8(
-        &ECDSA_P256_SHA256_ASN1_SIGNING,
-        rig.key.to_pkcs8v1().expect("exported").as_ref(),
-    )
-    .expect("a key")
-    .sign(&SystemRandom::new(), signed.as_bytes())
-    .expect("signed");
+    let der =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, rig.key.to_pkcs8v1().expect("exported").as_ref())
+            .expect("a key")
+            .sign(&SystemRandom::new(), signed.as_bytes())
+            .expect("signed");
     let twice = format!(r#"{{"iss":"{ISSUER}","iss":"{ISSUER}"}}"#);
     for (token, reason) in [
         (other, Reason::Signature),
@@ -246,8 +244,7 @@ async fn each_issuer_has_its_own_keys_and_algorithms() {
     let (first, second) = (dir.path().join("1.json"), dir.path().join("2.json"));
     std::fs::write(&first, json!({"keys": [ec_jwk(&one, "same")]}).to_string()).expect("written");
     let ed_jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": B64URL.encode(ed.public_key().as_ref())});
-    let rsa_jwk =
-        json!({"kty": "RSA", "kid": "rsa", "alg": "RS256", "n": B64URL.encode(&public.n), "e": B64URL.encode(&public.e)});
+    let rsa_jwk = json!({"kty": "RSA", "kid": "rsa", "alg": "RS256", "n": B64URL.encode(&public.n), "e": B64URL.encode(&public.e)});
     std::fs::write(&second, json!({"keys": [ec_jwk(&two, "same"), ed_jwk, rsa_jwk]}).to_string()).expect("written");
     let mut other = issuer(&second);
     other.issuer = "https://other.example".into();

@@ -74,11 +74,7 @@ struct Loading {
 impl KeySource {
     /// The client for key URLs.
     pub fn client() -> Result<reqwest::Client, reqwest::Error> {
-        reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(FETCH_TIMEOUT)
-            .no_proxy()
-            .build()
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(FETCH_TIMEOUT).no_proxy().build()
     }
 }
 
