@@ -94,12 +94,14 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         admin_token,
         ready: Arc::default(),
     };
+    let front = wiring::open_proxy(&shared, &mut metrics);
+    // Everybody has registered: from here on it is only read.
     let metrics = Arc::new(metrics);
 
     let mut tasks = Tasks::default();
     tasks.spawn("internal", |cancel| wiring::serve_internal(internal_paths, internal, cancel));
     tasks.spawn("admin", |cancel| wiring::serve_admin(shared.clone(), metrics, admin, cancel));
-    tasks.spawn("proxy", |cancel| wiring::serve_proxy(shared.clone(), proxy, cancel));
+    tasks.spawn("proxy", |cancel| wiring::serve_proxy(front, proxy, cancel));
     tasks.spawn("policies", |cancel| wiring::watch_policies(policies.clone(), cancel));
     let reload_source = Arc::new(Notify::new());
     if let Some(source) = source {

@@ -21,6 +21,7 @@ use crate::{
     driver::Distribution,
     lifecycle::Workspaces,
     policy::Policies,
+    proxy::{Proxy, ProxyParts},
     settings::Settings,
     source::{DirectorySource, Source},
 };
@@ -102,10 +103,22 @@ pub async fn start_lifecycle(
     Ok((Workspaces {}, Directory::new().0, ControllerHandle))
 }
 
-/// Serves users until `cancel`, then drains. WIRE(C): `proxy::Proxy::new(…).serve(listener, cancel)`; `Proxy::new` registers
-/// its metrics, so it is made before `serve_admin` gets them.
-pub async fn serve_proxy(_shared: Shared, _listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
-    cancel.cancelled().await;
+/// The front, with its metrics registered.
+pub fn open_proxy(shared: &Shared, metrics: &mut Metrics) -> Arc<Proxy> {
+    let parts = ProxyParts {
+        settings: shared.settings.proxy.clone(),
+        bound_port: shared.addresses.proxy.port(),
+        directory: shared.directory.clone(),
+        policies: shared.policies.clone(),
+        authenticator: shared.authenticator.clone(),
+        logins: shared.logins.clone(),
+    };
+    Proxy::new(parts, metrics)
+}
+
+/// Serves users until `cancel`, then drains.
+pub async fn serve_proxy(proxy: Arc<Proxy>, listener: TcpListener, cancel: CancellationToken) -> anyhow::Result<()> {
+    proxy.serve(listener, cancel).await;
     Ok(())
 }
 
