@@ -112,25 +112,41 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn each_is_handed_out_once_at_its_earliest_time_and_not_while_worked_on() {
+    #[test]
+    fn each_is_handed_out_once_at_its_earliest_time_and_not_while_worked_on() {
         let queue = Queue::default();
         let (a, b) = (WorkspaceId::generate(), WorkspaceId::generate());
         let start = Instant::now();
-        queue.add(a, start + Duration::from_secs(9));
-        queue.add(b, start + Duration::from_secs(5));
-        queue.add(a, start + Duration::from_secs(1));
-        queue.add(a, start + Duration::from_secs(3));
-        assert_eq!(queue.next().await, a);
-        assert_eq!(start.elapsed().as_secs(), 1);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        queue.add(a, at(9));
+        queue.add(b, at(5));
+        queue.add(a, at(1));
+        queue.add(a, at(3));
+        assert_eq!(queue.take(start), Err(Some(at(1))));
+        assert_eq!(queue.take(at(1)), Ok(a));
         queue.add(a, start); // asked for while it is worked on
-        assert_eq!(queue.next().await, b);
-        assert_eq!(start.elapsed().as_secs(), 5);
+        assert_eq!(queue.take(at(1)), Err(Some(at(5))));
+        assert_eq!(queue.take(at(5)), Ok(b));
         queue.done(a, None);
-        assert_eq!(queue.next().await, a);
-        queue.done(a, Some(start + Duration::from_secs(60)));
+        assert_eq!(queue.take(at(5)), Ok(a));
+        queue.done(a, Some(at(60)));
         queue.done(b, None);
-        assert_eq!(queue.next().await, a);
-        assert_eq!(start.elapsed().as_secs(), 60);
+        assert_eq!(queue.take(at(5)), Err(Some(at(60))));
+        assert_eq!(queue.take(at(60)), Ok(a));
+        queue.done(a, None);
+        assert_eq!(queue.take(at(99)), Err(None));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_worker_is_woken_by_an_addition() {
+        let queue = std::sync::Arc::new(Queue::default());
+        let id = WorkspaceId::generate();
+        let worker = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.next().await }
+        });
+        tokio::task::yield_now().await;
+        queue.add(id, Instant::now());
+        assert_eq!(worker.await.expect("it ran"), id);
     }
 }
