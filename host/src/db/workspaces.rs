@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Digest, Slug, TierName, WorkspaceId},
-    model::{Spec, Status, Workspace},
+    model::{DesiredState, Spec, Status, Workspace},
 };
 
 /// A workspace and what the controller remembers of it from one run of the daemon to the next.
@@ -32,6 +32,20 @@ pub struct Progress {
     pub rendered: Option<Digest>,
     /// `spec.restarts` that has been acted on (a backoff cleared, a failed revision given another chance).
     pub restarts_seen: i64,
+}
+
+/// What the directory needs of a workspace.
+pub struct DirectoryRow {
+    /// Which.
+    pub id: WorkspaceId,
+    /// Its name.
+    pub slug: Slug,
+    /// Its class.
+    pub tier: TierName,
+    /// Whether its instance should run.
+    pub desired: DesiredState,
+    /// PKCS#8.
+    pub signing_key: Vec<u8>,
 }
 
 /// What one step of the controller changes, written in one transaction.
@@ -121,9 +135,8 @@ impl Registry {
         rows.iter().map(|r| row(r).map(|r| r.workspace)).collect()
     }
 
-    /// What the directory needs of every workspace: id, slug, tier, PKCS#8 of its signing key. Without specs: a catalogue
-    /// may be 8 MiB.
-    pub async fn directory_rows(&self) -> Result<Vec<(WorkspaceId, Slug, TierName, Vec<u8>)>, RegistryError> {
+    /// What the directory needs of every living workspace.
+    pub async fn directory_rows(&self) -> Result<Vec<DirectoryRow>, RegistryError> {
         const OPERATION: &str = "load the workspaces";
         let rows = sqlx::query(
             "SELECT w.id, w.slug, w.spec, k.sealed FROM workspaces w JOIN signing_keys k ON k.workspace_id = w.id \
@@ -133,15 +146,22 @@ impl Registry {
         .await
         .map_err(RegistryError::of(OPERATION))?;
         #[derive(Deserialize)]
-        struct OnlyTier {
+        struct Part {
             tier: TierName,
+            #[serde(default)]
+            desired: DesiredState,
         }
         rows.iter()
             .map(|row| {
                 let text = |i: usize| row.try_get::<String, _>(i).map_err(RegistryError::of(OPERATION));
-                let tier = read_json::<OnlyTier>("spec", &text(2)?)?.tier;
-                let key = self.master_key.open("signing key", &text(3)?)?;
-                Ok((read_id("workspace id", &text(0)?)?, read_id("slug", &text(1)?)?, tier, key))
+                let Part { tier, desired } = read_json("spec", &text(2)?)?;
+                Ok(DirectoryRow {
+                    id: read_id("workspace id", &text(0)?)?,
+                    slug: read_id("slug", &text(1)?)?,
+                    tier,
+                    desired,
+                    signing_key: self.master_key.open("signing key", &text(3)?)?,
+                })
             })
             .collect()
     }

@@ -1,5 +1,5 @@
-//! Who is asking on the internal listener: per-instance secret → the workspace it belongs to. Lifecycle writes it as
-//! instances come and go; the internal listener reads it.
+//! The secret paths under which instances ask orbitd for keys and user info. `lifecycle` writes, the internal listener (`api`)
+//! reads. A path lives as long as its instance.
 
 use std::{
     collections::HashMap,
@@ -8,21 +8,25 @@ use std::{
 
 use super::Entry;
 
-/// The secrets of all living instances.
+/// Per-instance secret → whose instance it is.
 #[derive(Default)]
-pub struct InternalPaths(RwLock<HashMap<String, Arc<Entry>>>);
+pub struct InternalPaths {
+    table: RwLock<HashMap<String, Arc<Entry>>>,
+}
 
 impl InternalPaths {
-    /// From now on this secret speaks for this workspace.
+    /// Adds an instance's secret (64 hex digits).
     pub fn insert(&self, secret: String, entry: Arc<Entry>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(secret, entry);
+        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(secret, entry);
     }
-    /// The instance is gone.
+
+    /// Takes it away.
     pub fn remove(&self, secret: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(secret);
+        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(secret);
     }
-    /// Whose instance it is.
+
+    /// Whose instance this is. The secret is 256 random bits, so the time of a hash lookup tells nothing about it.
     pub fn get(&self, secret: &str) -> Option<Arc<Entry>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned()
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned()
     }
 }

@@ -38,6 +38,7 @@ impl Watched {
         mut child: Option<Child>,
     ) -> std::io::Result<Arc<Self>> {
         let pidfd = Arc::new(pidfd);
+        #[expect(deprecated, reason = "its replacement is unsafe; an `Arc<OwnedFd>` stays the same open descriptor")]
         let readiness = AsyncFd::with_interest(pidfd.clone(), Interest::READABLE)?;
         let pipe = Mutex::new(child.as_mut().and_then(|child| child.stdin.take()));
         let (ended, exit) = watch::channel(None);
