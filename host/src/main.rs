@@ -1,3 +1,7 @@
-//! The binary.
+//! The binary: everything is in the library, where tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    orbitd::cli::run()
+}

@@ -11,6 +11,10 @@
 //! entry); a request counts itself in with [`Entry::enter`] *before* it reads the availability, so once the controller
 //! has set `Held` and seen [`Entry::idle`], no request is on the instance.
 
+mod internal;
+
+pub use internal::InternalPaths;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,

@@ -1,1 +1,176 @@
-//! Runs instances.
+//! Runs instances. `lifecycle` decides, a [`Driver`] does; there is one driver now, [`ProcessDriver`]: processes of this
+//! machine.
+//!
+//! ```text
+//! prepare (files) ─▶ spawn (the process waits on its pipe) ─▶ the caller records pid + start time ─▶ release (start message)
+//!                                     └─ daemon dies here: the pipe closes, the launcher ends by itself
+//! ```
+//!
+//! Whose process is it? A process is *ours* when the pid, its start time and the kernel's boot id are the recorded ones *and* its
+//! working directory is that instance's own run directory, held through a pidfd; only then is it signalled. Whether it
+//! may be sent *traffic* is another question, answered by the boot secret ([`probe::prove`]): only that shows who listens on the port.
+//!
+//! Invariants: no secret in argv or environment; no file of a workspace's home is opened through a symbolic link; what an
+//! instance wrote (log, report) is read with a limit.
+
+mod distribution;
+mod home;
+mod launch;
+mod logs;
+mod ports;
+pub mod probe;
+mod process;
+mod procfs;
+mod report;
+mod session;
+mod watched;
+
+pub use distribution::{Distribution, DistributionError};
+pub use home::Home;
+pub use launch::Launch;
+pub use logs::MAX_LOG_LINES;
+pub use ports::{NoFreePort, pick_port};
+pub use process::ProcessDriver;
+pub use procfs::kernel_boot_id;
+pub use report::{Failure, FailurePhase, Report, Started};
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::ids::InstanceId;
+
+/// Runs instances.
+#[async_trait::async_trait]
+pub trait Driver: Send + Sync {
+    /// Writes the run directory of a new instance. Fails if there is one already.
+    async fn prepare(&self, launch: &Launch) -> Result<(), DriverError>;
+    /// Starts the process, which then waits for [`Process::release`].
+    async fn spawn(&self, launch: &Launch) -> Result<Arc<dyn Process>, DriverError>;
+    /// Looks for the process of an instance that another life of the daemon started.
+    async fn adopt(&self, sought: &Sought) -> Adoption;
+    /// What the launcher has reported so far.
+    async fn report(&self, home: &Path, id: InstanceId) -> Report;
+    /// The last lines of the workspace's log: at most `lines` and 1 MiB, each line cut at 4,000 characters.
+    async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError>;
+    /// Rotates the log if it is over its limit.
+    async fn limit_log(&self, home: &Path);
+    /// Removes the run directory of an instance that is gone.
+    async fn discard(&self, home: &Path, id: InstanceId);
+    /// Removes a workspace's home whole. Follows no link. Fine if there is none.
+    async fn remove_home(&self, home: &Path) -> Result<(), DriverError>;
+}
+
+/// A process of ours.
+#[async_trait::async_trait]
+pub trait Process: Send + Sync {
+    /// Which process it is.
+    fn identity(&self) -> ProcessIdentity;
+    /// Hands over the start message. Once.
+    async fn release(&self, launch: &Launch) -> Result<(), DriverError>;
+    /// How it ended; `None` while it lives. When this is `Some`, nothing of its session lives any more.
+    fn exit(&self) -> Option<Exit>;
+    /// Waits until it has ended. Cancel-safe.
+    async fn ended(&self);
+    /// SIGTERM to the leader: Backstage finishes what it does, then ends.
+    fn terminate(&self);
+    /// SIGKILL to everything in its session.
+    async fn kill(&self);
+}
+
+/// What names a process for ever: a pid alone is used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessIdentity {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (`/proc/<pid>/stat` field 22).
+    pub start_ticks: u64,
+    /// The kernel's boot id.
+    pub kernel_boot: String,
+}
+
+/// The instance whose process is looked for.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// Its workspace's home.
+    pub home: PathBuf,
+    /// Which instance.
+    pub id: InstanceId,
+    /// The recorded process; `None` if the daemon died between starting it and recording it.
+    pub identity: Option<ProcessIdentity>,
+}
+
+/// What became of the process that was looked for.
+pub enum Adoption {
+    /// It lives, and is ours.
+    Found(Arc<dyn Process>),
+    /// It is gone.
+    Gone,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Not told: it was another daemon's child.
+    Unknown,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(9) => f.write_str("signal 9 (killed: out of memory?)"),
+            Self::Signal(11) => f.write_str("signal 11 (segmentation fault)"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("an exit nobody saw"),
+        }
+    }
+}
+
+/// Why the driver did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// A file of the workspace's home can't be read or written.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process can't be started.
+    #[error("cannot start {}: {source}", program.display())]
+    Spawn {
+        /// Node.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process ended before it was known.
+    #[error("the process ended at once ({0})")]
+    EndedAtOnce(Exit),
+    /// The start message can't be handed over.
+    #[error("cannot hand the start message to the instance: {0}")]
+    Message(io::Error),
+}
+
+impl DriverError {
+    /// The metric label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File { source, .. } if source.raw_os_error() == Some(28) => "full",
+            Self::File { .. } => "file",
+            Self::Spawn { .. } => "spawn",
+            Self::EndedAtOnce(_) => "ended",
+            Self::Message(_) => "message",
+        }
+    }
+}

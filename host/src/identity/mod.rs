@@ -3,6 +3,7 @@
 //! listener. Keys rest sealed under the daemon's master key.
 
 mod master_key;
+mod ownership;
 mod signing_key;
 
 pub use master_key::{MasterKey, MasterKeyError, Sealed};

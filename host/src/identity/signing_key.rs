@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use super::ownership::Ownership;
 use crate::ids::Digest;
 
 /// How long a user token lives, seconds. The browser app asks again five minutes before its end, and needs 15 min at least.
@@ -41,6 +42,7 @@ pub struct SigningKey {
     pair: EcdsaKeyPair,
     kid: String,
     issuer: String,
+    ownership: Ownership,
 }
 
 /// Why a key can't be made or a token isn't one of ours.
@@ -68,8 +70,7 @@ struct Claims {
     sub: String,
     iat: i64,
     exp: i64,
-    #[serde(default)]
-    ent: Vec<String>,
+    ent: Option<Vec<String>>,
 }
 
 // === impl SigningKey ===
@@ -88,7 +89,7 @@ impl SigningKey {
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| SigningKeyError::NotAKey)?;
         // Named by what it is, so that two workspaces' keys never share a kid.
         let kid = Digest::of(pair.public_key().as_ref()).short();
-        Ok(Self { pair, kid, issuer })
+        Ok(Self { pair, kid, issuer, ownership: Ownership::default() })
     }
 
     /// `{"keys":[…]}` with the public key.
@@ -117,10 +118,12 @@ impl SigningKey {
             "iat": iat, "exp": exp, "uip": uip,
         });
         let (signed, signature) = self.sign_parts(&header, &payload.to_string())?;
+        self.ownership.remember(&user.entity_ref, &user.ownership, exp);
         Ok(UserToken { token: format!("{signed}.{signature}"), expires_at: exp })
     }
 
-    /// The user of a full or limited token of this workspace. A limited token names no ownership.
+    /// The user of a full or limited token of this workspace. A limited token names no ownership: the user has what
+    /// their last minted token said.
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<BackstageUser, SigningKeyError> {
         use SigningKeyError::Refused;
         if token.len() > MAX_TOKEN_BYTES {
@@ -144,7 +147,8 @@ impl SigningKey {
         if claims.exp <= now - LEEWAY || claims.iat > now + LEEWAY {
             return Err(Refused("expired"));
         }
-        Ok(BackstageUser { entity_ref: claims.sub, ownership: claims.ent })
+        let ownership = claims.ent.unwrap_or_else(|| self.ownership.of(&claims.sub));
+        Ok(BackstageUser { entity_ref: claims.sub, ownership })
     }
 
     fn sign_parts(&self, header: &str, payload: &str) -> Result<(String, String), SigningKeyError> {
@@ -173,6 +177,16 @@ mod tests {
         assert_eq!(again.verify(&token, now).expect("its own"), alice());
         assert!(globex.verify(&token, now).is_err(), "another workspace's key");
         assert!(acme.verify(&token, now + time::Duration::seconds(TOKEN_LIFETIME + 10)).is_err(), "expired");
+        // Backstage makes the limited token from the full one: `sub`, `iat`, `exp` and the `uip` signature.
+        let part = |text: &str| String::from_utf8(B64URL.decode(text).expect("base64url")).expect("text");
+        let claims: Value = serde_json::from_str(&part(token.split('.').nth(1).expect("payload"))).expect("JSON");
+        let header = format!(r#"{{"typ":"vnd.backstage.limited-user","alg":"ES256","kid":"{}"}}"#, acme.kid);
+        let payload = format!(r#"{{"sub":{},"iat":{},"exp":{}}}"#, claims["sub"], claims["iat"], claims["exp"]);
+        let uip = claims["uip"].as_str().expect("a signature");
+        let limited = format!("{}.{}.{uip}", B64URL.encode(header), B64URL.encode(payload));
+        assert_eq!(acme.verify(&limited, now).expect("limited"), alice());
+        let nobody = BackstageUser { entity_ref: alice().entity_ref, ownership: vec![alice().entity_ref] };
+        assert_eq!(again.verify(&limited, now).expect("another daemon's"), nobody);
         let forged = token.replace(&token[40..44], "AAAA");
         assert!(acme.verify(&forged, now).is_err(), "changed");
     }

@@ -1,5 +1,40 @@
-//! A workspace's life. Specs are written through [`Workspaces`]; one controller owns the statuses.
+//! A workspace's life. Specs are written through [`Workspaces`] (admin API, config sources); one controller owns the statuses, the
+//! instances and what the directory offers. `app` starts it with [`start`].
+//!
+//! Who tells whom: a written spec, an exit, an idle instance, a hint from the proxy each put a workspace's id into the [`queue`],
+//! carrying nothing else; a periodic scan of the registry does the same, so that a lost hint costs seconds, not correctness. A
+//! worker takes an id, and repeats *load, observe, ask [`step`], do it, store it* until there is nothing to do for now.
+//!
+//! Invariants: at most one reconcile per workspace at a time; a side effect is recorded before it is done (an instance's row
+//! before its process, "has a database" before the database), so a killed daemon finds whatever it left; what the directory offers
+//! is computed from the same facts as the step.
 
+mod apply;
+mod backoff;
+mod cause;
+mod config;
+mod controller;
+pub mod crashpoint;
+mod host_config;
+mod live;
+mod metrics;
+mod observe;
+mod offer;
+mod perform;
+mod queue;
+mod reconcile;
+mod render;
+mod secrets;
+mod shared;
+mod start;
+mod start_instance;
+mod status;
+mod step;
+#[cfg(test)]
+mod step_tests;
+mod validate;
 mod workspaces;
 
+pub use metrics::Metrics;
+pub use start::{ControllerHandle, Parts, StartError, start};
 pub use workspaces::{LifecycleError, NewWorkspace, SpecPatch, Workspaces};

@@ -53,6 +53,9 @@ pub struct Revision {
     pub catalog: std::collections::BTreeMap<String, String>,
     /// Secret name → digest of its value: a changed secret is a changed revision.
     pub secrets: std::collections::BTreeMap<String, Digest>,
+    /// Secret name → where its value was: what a return to this revision reads again.
+    #[serde(default)]
+    pub secret_refs: std::collections::BTreeMap<String, SecretRef>,
     /// The distribution's own digest.
     pub distribution: String,
     /// When it was rendered (UTC).

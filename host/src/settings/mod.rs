@@ -76,6 +76,8 @@ pub struct ProxySettings {
 pub struct AdminSettings {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Names (without port) that requests may use for the admin API, besides `localhost` and IP addresses.
+    pub hosts: Vec<String>,
 }
 
 /// Where instances ask orbitd.
@@ -244,7 +246,7 @@ impl Default for ProxySettings {
 }
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self { listen: loopback(7081) }
+        Self { listen: loopback(7081), hosts: Vec::new() }
     }
 }
 impl Default for InternalSettings {

@@ -1,4 +1,24 @@
 //! Where desired workspace config comes from. A source lists everything it wants, whole, each time: lifecycle compares.
+//!
+//! Sources know nothing of who uses them. `app` drives each with one task, and this is all of it:
+//!
+//! ```text
+//! loop {
+//!     match source.list().await {
+//!         Ok(listing) => workspaces.apply(source.name(), listing, delete_removed).await,   // log its error, go on
+//!         Err(reason) => log it: nothing is known, nothing changes,
+//!     }
+//!     select! { () = source.changed() => {}, () = cancel.cancelled() => break }            // both cancel-safe
+//! }
+//! ```
+//!
+//! `list` comes first: `changed` reports what happened after the last `list` *began*, so nothing falls between the two.
+
+mod app_config;
+pub mod directory;
+
+pub use app_config::check_app_config;
+pub use directory::DirectorySource;
 
 use std::collections::BTreeMap;
 

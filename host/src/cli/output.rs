@@ -1,0 +1,228 @@
+//! What users see: tables, sections, progress. The only place that formats.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::span;
+
+/// Characters of one table cell; past it `…`.
+const MAX_CELL: usize = 100;
+
+/// One line on stdout. A closed stdout (`| head`) is no error.
+pub fn line(text: impl AsRef<str>) {
+    let _ = writeln!(io::stdout().lock(), "{}", text.as_ref());
+}
+
+/// One line on stderr: what is said on the way to a result.
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Indented JSON on stdout.
+pub fn json(value: &Value) {
+    line(format!("{value:#}"));
+}
+
+/// How long ago, in two units.
+pub fn age(then: OffsetDateTime, now: OffsetDateTime) -> String {
+    span::short((now - then).whole_seconds())
+}
+
+/// Text from elsewhere, fit for a terminal: control characters escaped.
+pub fn clean(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Rows under a head, columns as wide as their widest cell.
+pub struct Table {
+    rows: Vec<Vec<String>>,
+    indent: usize,
+}
+
+impl Table {
+    /// With these column heads.
+    pub fn new<const N: usize>(head: [&str; N]) -> Self {
+        Self { rows: vec![head.map(str::to_owned).into()], indent: 0 }
+    }
+    /// Without heads.
+    pub fn plain() -> Self {
+        Self { rows: Vec::new(), indent: 0 }
+    }
+    /// Moved to the right by this many columns.
+    pub fn indented(mut self, columns: usize) -> Self {
+        self.indent = columns;
+        self
+    }
+    /// One more row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.map(|cell| cut(&clean(&cell))).into());
+    }
+    /// The whole, without a last line end. The last column is not padded or cut short.
+    pub fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let render_row = |row: &Vec<String>| {
+            let mut text = " ".repeat(self.indent);
+            for (cell, width) in row.iter().zip(&widths) {
+                text.push_str(cell);
+                text.push_str(&" ".repeat(width - cell.chars().count() + 2));
+            }
+            text.trim_end().to_owned()
+        };
+        self.rows.iter().map(render_row).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn cut(cell: &str) -> String {
+    if cell.chars().count() <= MAX_CELL {
+        return cell.to_owned();
+    }
+    cell.chars().take(MAX_CELL - 1).chain(['…']).collect()
+}
+
+/// Any JSON for a person: objects as lines, lists of flat objects as tables.
+pub fn tree(value: &Value) -> String {
+    match value {
+        Value::Object(map) if map.is_empty() => "(none)".to_owned(),
+        Value::Object(map) => map.iter().map(|(key, value)| branch(key, value)).collect::<Vec<_>>().join("\n"),
+        Value::Array(items) if items.is_empty() => "(none)".to_owned(),
+        Value::Array(items) => rows(items).unwrap_or_else(|| items.iter().map(tree).collect::<Vec<_>>().join("\n\n")),
+        leaf => plain(leaf),
+    }
+}
+
+fn branch(key: &str, value: &Value) -> String {
+    match value {
+        Value::Object(map) if !map.is_empty() => format!("{}:\n{}", clean(key), indent(&tree(value))),
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            format!("{}:\n{}", clean(key), indent(&tree(value)))
+        }
+        leaf => format!("{}: {}", clean(key), plain(leaf)),
+    }
+}
+
+/// A table, if every item is an object without objects inside; a column per key.
+fn rows(items: &[Value]) -> Option<String> {
+    let mut keys: Vec<&str> = Vec::new();
+    for item in items {
+        for (key, value) in item.as_object()? {
+            let nested = |v: &Value| v.is_object() || v.is_array();
+            if value.is_object() || value.as_array().is_some_and(|items| items.iter().any(nested)) {
+                return None;
+            }
+            if !keys.contains(&key.as_str()) {
+                keys.push(key);
+            }
+        }
+    }
+    let mut table = Table::plain();
+    table.rows.push(keys.iter().map(|key| clean(key).to_uppercase()).collect());
+    for item in items {
+        table.rows.push(keys.iter().map(|key| cut(&plain(&item[*key]))).collect());
+    }
+    Some(table.render())
+}
+
+fn plain(leaf: &Value) -> String {
+    match leaf {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => clean(text),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn indent(text: &str) -> String {
+    format!("  {}", text.replace('\n', "\n  "))
+}
+
+/// A long wait: on a terminal one line that is refreshed, elsewhere one line per change.
+pub struct Progress {
+    live: bool,
+    quiet: bool,
+    last: String,
+}
+
+impl Progress {
+    /// On stderr; silent for `--json`.
+    pub fn new(quiet: bool) -> Self {
+        Self { live: io::stderr().is_terminal(), quiet, last: String::new() }
+    }
+    /// The state now and the seconds so far.
+    pub fn update(&mut self, state: &str, elapsed: std::time::Duration) {
+        if self.quiet {
+            return;
+        }
+        let seconds = elapsed.as_secs();
+        if self.live {
+            let _ = write!(io::stderr().lock(), "\r\x1b[2K{state} … {seconds} s");
+        } else if state != self.last {
+            note(format!("{state} ({seconds} s)"));
+        }
+        self.last = state.to_owned();
+    }
+    /// A sentence that stays.
+    pub fn say(&mut self, sentence: &str) {
+        self.clear();
+        if !self.quiet {
+            note(sentence);
+        }
+    }
+    /// Takes the refreshed line away.
+    pub fn clear(&mut self) {
+        if self.live && !self.quiet && !self.last.is_empty() {
+            let _ = write!(io::stderr().lock(), "\r\x1b[2K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(["SLUG", "TIER", "URL"]);
+        table.row(["acme".into(), "enterprise".into(), "http://acme".into()]);
+        table.row(["größer-name".into(), "pro".into(), String::new()]);
+        assert_eq!(
+            table.render(),
+            "SLUG         TIER        URL\nacme         enterprise  http://acme\ngrößer-name  pro"
+        );
+        assert_eq!(Table::plain().render(), "");
+    }
+
+    #[test]
+    fn cells_are_cut_and_cleaned() {
+        let mut table = Table::plain().indented(2);
+        table.row(["a\nb\x1b[31m".into(), "x".repeat(300)]);
+        let text = table.render();
+        assert!(text.starts_with("  a\\nb\\u{1b}[31m") && text.ends_with("x…") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn any_json_becomes_lines_and_tables() {
+        let value = serde_json::json!({"version": 3, "tiers": [{"tier": "pro", "bindings": [
+            {"world": "router", "digest": "ab"}, {"world": "authorizer", "error": "no\nworld"}]}]});
+        let text = "version: 3\ntiers:\n  tier: pro\n  bindings:\n    WORLD       DIGEST  ERROR\n    router      ab      -\n    authorizer  -       no\\nworld";
+        assert_eq!(tree(&value), text);
+    }
+
+    #[test]
+    fn an_age_is_short() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::hours(30);
+        assert_eq!(age(OffsetDateTime::UNIX_EPOCH, now), "1d6h");
+    }
+}

@@ -1,0 +1,204 @@
+//! `orbitd workspace logs` and `events`: once, or followed by asking again at a bounded interval.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::{Instant, sleep};
+
+use super::path;
+use crate::{
+    cli::{
+        client::{Client, typed},
+        failure::{Code, Failure},
+        output::{self, clean},
+    },
+    ids::Slug,
+};
+
+/// Between two questions while following.
+const POLL: Duration = Duration::from_millis(700);
+/// How long the daemon may be away (a restart) before following gives up.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(30);
+/// Lines asked for at a time while following; more than that between two questions are reported as missed.
+const WINDOW: usize = 2_000;
+
+/// Flags of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Its name
+    slug: Slug,
+    /// Lines from the end
+    #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    lines: u32,
+    /// Go on until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Flags of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Its name
+    slug: Slug,
+    /// Go on until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Deserialize)]
+struct Lines {
+    items: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Events {
+    items: Vec<Value>,
+}
+
+/// Prints the log.
+pub async fn logs(client: &Client, args: LogsArgs, as_json: bool) -> Result<(), Failure> {
+    let ask = |lines: usize| {
+        let path = format!("{}/logs?lines={lines}", path(&args.slug));
+        async move { client.get::<Value>(&path).await }
+    };
+    let count = args.lines as usize;
+    if !args.follow {
+        let answer = ask(count).await?;
+        match as_json {
+            true => output::json(&answer),
+            false => print_lines(&typed::<Lines>(answer)?.items, false),
+        }
+        return Ok(());
+    }
+    let mut seen = typed::<Lines>(ask(WINDOW.max(count)).await?)?.items;
+    print_lines(&seen[seen.len().saturating_sub(count)..], as_json);
+    let mut patience = Patience::new();
+    loop {
+        sleep(POLL).await;
+        let Some(answer) = patience.keep(ask(WINDOW).await)? else { continue };
+        let now = typed::<Lines>(answer)?.items;
+        match new_lines(&seen, &now) {
+            Some(new) => print_lines(new, as_json),
+            None => {
+                output::note("… some lines were missed (rotated, or more at once than fit) …");
+                print_lines(&now, as_json);
+            }
+        }
+        seen = now;
+    }
+}
+
+/// What of `now` was not in `seen`; both are the ends of one growing log. `None` if they don't touch.
+fn new_lines<'a>(seen: &[String], now: &'a [String]) -> Option<&'a [String]> {
+    if seen.is_empty() {
+        return Some(now);
+    }
+    // The longest end of `seen` that `now` starts with.
+    (1..=seen.len().min(now.len()))
+        .rev()
+        .find(|&overlap| seen[seen.len() - overlap..] == now[..overlap])
+        .map(|overlap| &now[overlap..])
+}
+
+fn print_lines(lines: &[String], as_json: bool) {
+    for line in lines {
+        if as_json { output::line(json!({ "line": line }).to_string()) } else { output::line(clean(line)) }
+    }
+}
+
+/// Prints the events.
+pub async fn events(client: &Client, args: EventsArgs, as_json: bool) -> Result<(), Failure> {
+    let mut after = 0;
+    let mut patience = Patience::new();
+    loop {
+        let answer = client.get::<Value>(&format!("{}/events?after={after}&limit=500", path(&args.slug))).await;
+        if !args.follow {
+            let answer = answer?;
+            if as_json {
+                output::json(&answer);
+                return Ok(());
+            }
+            for event in typed::<Events>(answer)?.items {
+                output::line(event_line(&event));
+            }
+            return Ok(());
+        }
+        if let Some(answer) = patience.keep(answer)? {
+            for event in typed::<Events>(answer)?.items {
+                after = after.max(event["sequence"].as_i64().unwrap_or(after));
+                output::line(if as_json { event.to_string() } else { event_line(&event) });
+            }
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn event_line(event: &Value) -> String {
+    let text = |field: &str| clean(event[field].as_str().unwrap_or("-"));
+    // Whole seconds: a fraction only makes the columns uneven.
+    let at = OffsetDateTime::parse(&text("at"), &Rfc3339).ok();
+    let at = at.and_then(|at| at.replace_nanosecond(0).ok()).and_then(|at| at.format(&Rfc3339).ok());
+    format!("{}  {:<18}  {}", at.unwrap_or_else(|| text("at")), text("reason"), text("message"))
+}
+
+/// Forgives a daemon that restarts.
+struct Patience {
+    answered: Instant,
+    told: bool,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { answered: Instant::now(), told: false }
+    }
+    /// The answer, `None` while the daemon is away for a short time, or the failure.
+    fn keep(&mut self, answer: Result<Value, Failure>) -> Result<Option<Value>, Failure> {
+        match answer {
+            Ok(answer) => {
+                *self = Self::new();
+                Ok(Some(answer))
+            }
+            Err(failure) if failure.code == Code::Unreachable && self.answered.elapsed() < UNREACHABLE_FOR => {
+                if !std::mem::replace(&mut self.told, true) {
+                    output::note("… the daemon does not answer, waiting for it …");
+                }
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn following_prints_each_line_once() {
+        for (seen, now, new) in [
+            ("", "a b", Some("a b")),
+            ("a b", "a b", Some("")),
+            ("a b", "a b c", Some("c")),
+            ("a b c", "b c d e", Some("d e")),
+            ("a a", "a a a", Some("a")),
+            ("a b", "x y", None),
+            ("a b", "", None),
+        ] {
+            let (seen, now) = (lines(seen), lines(now));
+            assert_eq!(new_lines(&seen, &now).map(<[String]>::to_vec), new.map(lines), "{seen:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        let event = json!({"sequence": 4, "at": "2026-01-01T10:00:00.123456Z", "reason": "Started", "message": "ready\nin 3 s"});
+        assert_eq!(event_line(&event), "2026-01-01T10:00:00Z  Started             ready\\nin 3 s");
+    }
+}

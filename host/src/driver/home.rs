@@ -1,0 +1,184 @@
+//! A workspace's home, opened as a directory: everything below is reached from this handle with `openat2`, beneath it and
+//! through no symbolic link, because instances of the workspace write here too. All calls block briefly: call them off the runtime.
+
+use std::{
+    ffi::OsStr,
+    fs::{DirBuilder, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, open, openat2, renameat, unlinkat};
+
+use super::DriverError;
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// An opened home.
+pub struct Home {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Home {
+    /// Opens it, and makes it (0700) where there is none.
+    pub fn open_or_create(path: &Path) -> Result<Self, DriverError> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(DriverError::File { operation: "make", path: path.to_owned(), source }),
+        }
+        Self::open(path)
+    }
+
+    /// Opens it.
+    pub fn open(path: &Path) -> Result<Self, DriverError> {
+        let fd = open(path, DIRECTORY, Mode::empty()).map_err(|e| DriverError::File {
+            operation: "open",
+            path: path.to_owned(),
+            source: e.into(),
+        })?;
+        Ok(Self { path: path.to_owned(), fd })
+    }
+
+    /// Makes a directory (0700); `false` if there was one.
+    pub fn create_dir(&self, relative: &str) -> Result<bool, DriverError> {
+        let (parent, name) = self.parent_of(relative)?;
+        match mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => {
+                self.open_at(relative, DIRECTORY, "open")?;
+                Ok(false)
+            }
+            Err(errno) => Err(self.error("make", relative, errno.into())),
+        }
+    }
+
+    /// Writes a new file (0600); fails if there is anything of that name.
+    pub fn write_new(&self, relative: &str, bytes: &[u8]) -> Result<(), DriverError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(self.open_at(relative, flags, "make")?);
+        file.write_all(bytes).map_err(|source| self.error("write", relative, source))
+    }
+
+    /// Opens a regular file for appending, makes it (0600) where there is none.
+    pub fn append(&self, relative: &str) -> Result<File, DriverError> {
+        // Non-blocking for the open alone: a planted fifo must not hold the daemon.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = self.regular(relative, flags)?;
+        let cleared = rustix::fs::fcntl_getfl(&fd).and_then(|f| rustix::fs::fcntl_setfl(&fd, f - OFlags::NONBLOCK));
+        cleared.map_err(|errno| self.error("open", relative, errno.into()))?;
+        Ok(File::from(fd))
+    }
+
+    /// The last `limit` bytes of a regular file, and its whole size.
+    pub fn tail(&self, relative: &str, limit: u64) -> Result<(Vec<u8>, u64), DriverError> {
+        let mut file = File::from(self.regular(relative, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC)?);
+        let failed = |source| self.error("read", relative, source);
+        let size = file.metadata().map_err(failed)?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(limit))).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        Ok((bytes, size))
+    }
+
+    /// Renames within the home; what was there is replaced.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), DriverError> {
+        let (from_dir, from_name) = self.parent_of(from)?;
+        let (to_dir, to_name) = self.parent_of(to)?;
+        renameat(&from_dir, from_name, &to_dir, to_name).map_err(|e| self.error("rename", from, e.into()))
+    }
+
+    /// Removes a file or a link. Fine if there is none.
+    pub fn remove_file(&self, relative: &str) -> Result<(), DriverError> {
+        let (parent, name) = self.parent_of(relative)?;
+        match unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(self.error("remove", relative, errno.into())),
+        }
+    }
+
+    /// Empties a regular file.
+    pub fn truncate(&self, relative: &str) -> Result<(), DriverError> {
+        let file = File::from(self.regular(relative, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC)?);
+        file.set_len(0).map_err(|source| self.error("empty", relative, source))
+    }
+
+    fn regular(&self, relative: &str, flags: OFlags) -> Result<OwnedFd, DriverError> {
+        let fd = self.open_at(relative, flags, "open")?;
+        let stat = fstat(&fd).map_err(|errno| self.error("open", relative, errno.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            return Ok(fd);
+        }
+        Err(self.error("open", relative, io::Error::other("it is not a regular file")))
+    }
+
+    fn open_at(&self, relative: &str, flags: OFlags, operation: &'static str) -> Result<OwnedFd, DriverError> {
+        let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o600) } else { Mode::empty() };
+        // The kernel asks to try again when a rename raced with `..`-checks.
+        for _ in 0..8 {
+            match openat2(&self.fd, relative, flags, mode, BENEATH) {
+                Ok(fd) => return Ok(fd),
+                Err(rustix::io::Errno::AGAIN) => continue,
+                Err(errno) => return Err(self.error(operation, relative, errno.into())),
+            }
+        }
+        Err(self.error(operation, relative, io::Error::other("the directory keeps changing")))
+    }
+
+    fn parent_of<'a>(&self, relative: &'a str) -> Result<(OwnedFd, &'a OsStr), DriverError> {
+        let path = Path::new(relative);
+        let name = path.file_name().ok_or_else(|| self.error("open", relative, io::ErrorKind::InvalidInput.into()))?;
+        let parent = match path.parent().and_then(Path::to_str) {
+            Some(parent) if !parent.is_empty() => parent,
+            _ => ".",
+        };
+        Ok((self.open_at(parent, DIRECTORY, "open")?, name))
+    }
+
+    fn error(&self, operation: &'static str, relative: &str, source: io::Error) -> DriverError {
+        DriverError::File { operation, path: self.path.join(relative), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_fifos_and_ways_out_are_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).expect("made");
+        std::fs::write(outside.join("file"), "theirs").expect("written");
+        let home = Home::open_or_create(&dir.path().join("home")).expect("made");
+        std::os::unix::fs::symlink(&outside, dir.path().join("home/run")).expect("linked");
+        std::os::unix::fs::symlink(outside.join("file"), dir.path().join("home/log")).expect("linked");
+        std::os::unix::fs::symlink(&outside, dir.path().join("link")).expect("linked");
+        assert!(home.create_dir("run").is_err(), "a link in place of a directory");
+        assert!(home.write_new("run/new", b"x").is_err(), "through a link");
+        assert!(home.write_new("log", b"x").is_err(), "over a link");
+        assert!(home.append("log").is_err() && home.tail("log", 10).is_err() && home.truncate("log").is_err());
+        assert!(home.tail("../outside/file", 10).is_err(), "out of the home");
+        assert!(Home::open(&dir.path().join("link")).is_err(), "a link in place of the home");
+        let fifo = std::process::Command::new("mkfifo").arg(dir.path().join("home/fifo")).status().expect("ran");
+        assert!(fifo.success());
+        assert!(home.append("fifo").is_err() && home.tail("fifo", 10).is_err(), "neither opened nor waited for");
+        assert_eq!(std::fs::read(outside.join("file")).expect("read"), b"theirs");
+    }
+
+    #[test]
+    fn a_tail_is_the_end_of_a_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = Home::open_or_create(&dir.path().join("home")).expect("made");
+        assert!(home.create_dir("logs").expect("made"));
+        assert!(!home.create_dir("logs").expect("there"));
+        home.append("logs/a").expect("opened").write_all(b"0123456789").expect("written");
+        assert_eq!(home.tail("logs/a", 4).expect("read"), (b"6789".to_vec(), 10));
+        home.rename("logs/a", "logs/b").expect("renamed");
+        home.remove_file("logs/b").expect("removed");
+        home.remove_file("logs/b").expect("gone already");
+    }
+}

@@ -1,0 +1,225 @@
+//! The driver for this machine: an instance is a process, the leader of its own session, in its own run directory.
+//!
+//! ```text
+//! <home>/                      0700, <slug>-<8 hex of the workspace's id>
+//!   db/                        the sqlite provisioner's
+//!   logs/instance.log[.1]      stdout and stderr, O_APPEND
+//!   run/<instance id>/         the working directory
+//!     app-config.json host.json secrets/ catalog/ report.jsonl
+//! ```
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Adoption, Distribution, Driver, DriverError, Exit, Home, Launch, Process, ProcessIdentity, Report, Sought, logs,
+    procfs, report, watched::Watched,
+};
+use crate::ids::InstanceId;
+
+/// Turns standard input (the start message's pipe) into descriptor 3 and the report file into 4, then becomes Node, in a
+/// session of its own: a shell can do that between fork and exec where Rust would need `unsafe`. No core files: they would
+/// hold secrets. `setsid` does not fork here, because a child of ours never leads a process group; the pid stays.
+const BECOME_NODE: &str = r#"umask 077; ulimit -c 0; exec setsid "$0" "$@" 3<&0 </dev/null 4>>report.jsonl"#;
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Passed on if the daemon has them; everything else of its environment stays with it.
+const PASSED_ON: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TZ", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
+/// How long a start whose pid was not recorded may need to show up in `/proc`: fork to exec takes well under a second.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs instances as processes of this machine.
+pub struct ProcessDriver {
+    distribution: Distribution,
+    max_log_bytes: u64,
+    kernel_boot: String,
+    born: tokio::time::Instant,
+}
+
+impl ProcessDriver {
+    /// `max_log_bytes`: a log is rotated past it.
+    pub fn new(distribution: Distribution, max_log_bytes: u64) -> std::io::Result<Self> {
+        let kernel_boot = procfs::kernel_boot_id()?;
+        Ok(Self { distribution, max_log_bytes, kernel_boot, born: tokio::time::Instant::now() })
+    }
+
+    fn command(&self, launch: &Launch, log: std::fs::File) -> std::io::Result<Command> {
+        let run = Launch::run_dir(&launch.home, launch.id);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", BECOME_NODE]).arg(&self.distribution.node).arg(&self.distribution.launcher);
+        command.current_dir(&run).env_clear();
+        command.env("PATH", DEFAULT_PATH).env("HOME", &run).env("NODE_ENV", "production");
+        for name in PASSED_ON {
+            if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) {
+                command.env(name, value);
+            }
+        }
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        Ok(command)
+    }
+
+    fn spawn_blocking(&self, command: &mut Command) -> Result<Arc<dyn Process>, DriverError> {
+        let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
+        let child = command.spawn().map_err(failed)?;
+        let pid = child.id();
+        // Not reaped yet, so the pid can't be another's: a zombie has a stat too.
+        let pidfd = Watched::pidfd(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
+        let stat = procfs::stat(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
+        let identity = ProcessIdentity { pid, start_ticks: stat.start_ticks, kernel_boot: self.kernel_boot.clone() };
+        Ok(Watched::watch(identity, pidfd, Some(child)).map_err(failed)?)
+    }
+
+    /// The process of a recorded identity, if it still is the one.
+    fn recorded(&self, identity: &ProcessIdentity, run: &Path) -> Option<ProcessIdentity> {
+        let stat = procfs::stat(identity.pid)?;
+        let same = identity.kernel_boot == self.kernel_boot
+            && stat.start_ticks == identity.start_ticks
+            && !stat.is_over()
+            && procfs::cwd(identity.pid).is_some_and(|cwd| is_directory(&cwd, run));
+        same.then(|| identity.clone())
+    }
+
+    /// A process that leads a session from the instance's own run directory: nothing but its launcher does.
+    fn orphan(&self, run: &Path) -> Option<ProcessIdentity> {
+        let found = procfs::pids()
+            .into_iter()
+            .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
+            .filter(|(pid, stat)| !stat.is_over() && procfs::cwd(*pid).is_some_and(|cwd| is_directory(&cwd, run)));
+        // The oldest is the launcher; its children, if any, share its directory.
+        let (pid, stat) = found.min_by_key(|(pid, stat)| (stat.session != *pid, stat.start_ticks))?;
+        Some(ProcessIdentity { pid, start_ticks: stat.start_ticks, kernel_boot: self.kernel_boot.clone() })
+    }
+}
+
+/// The kernel marks the name of a removed directory.
+fn is_directory(cwd: &Path, run: &Path) -> bool {
+    let mut removed = OsString::from(run);
+    removed.push(" (deleted)");
+    cwd == run || cwd.as_os_str().as_bytes() == removed.as_bytes()
+}
+
+fn prepare(launch: &Launch, max_log_bytes: u64) -> Result<(), DriverError> {
+    let home = Home::open_or_create(&launch.home)?;
+    home.create_dir("run")?;
+    home.create_dir("logs")?;
+    let run = format!("run/{}", launch.id);
+    for dir in ["", "/secrets", "/catalog"] {
+        home.create_dir(&format!("{run}{dir}"))?;
+    }
+    home.write_new(&format!("{run}/app-config.json"), launch.app_config.as_bytes())?;
+    home.write_new(&format!("{run}/host.json"), launch.host_config.as_bytes())?;
+    home.write_new(&format!("{run}/report.jsonl"), b"")?;
+    for (name, value) in &launch.secrets {
+        home.write_new(&format!("{run}/secrets/{name}"), value)?;
+    }
+    for (name, text) in &launch.catalog {
+        home.write_new(&format!("{run}/catalog/{name}"), text.as_bytes())?;
+    }
+    home.append(logs::LOG)?;
+    logs::limit(&home, max_log_bytes)
+}
+
+/// Runs blocking work; a panic in it is an error like any other.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
+) -> Result<T, DriverError> {
+    let path: PathBuf = path.to_owned();
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(DriverError::File { operation: "work in", path, source: std::io::Error::other(error) })
+    })
+}
+
+#[async_trait::async_trait]
+impl Driver for ProcessDriver {
+    async fn prepare(&self, launch: &Launch) -> Result<(), DriverError> {
+        // Borrowed for the duration of a few small writes: `block_in_place` would need a multi-threaded runtime.
+        prepare(launch, self.max_log_bytes)
+    }
+
+    async fn spawn(&self, launch: &Launch) -> Result<Arc<dyn Process>, DriverError> {
+        let log = Home::open(&launch.home)?.append(logs::LOG)?;
+        let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
+        self.spawn_blocking(&mut self.command(launch, log).map_err(failed)?)
+    }
+
+    async fn adopt(&self, sought: &Sought) -> Adoption {
+        let run = Launch::run_dir(&sought.home, sought.id);
+        let found = match &sought.identity {
+            Some(identity) => self.recorded(identity, &run),
+            None => {
+                tokio::time::sleep_until(self.born + ORPHAN_GRACE).await;
+                self.orphan(&run)
+            }
+        };
+        let Some(identity) = found else { return Adoption::Gone };
+        let Some(pidfd) = Watched::pidfd(identity.pid) else { return Adoption::Gone };
+        // The pidfd pins whatever has the pid now; looked at again, it is the one.
+        if self.recorded(&identity, &run).is_none() {
+            return Adoption::Gone;
+        }
+        match Watched::watch(identity, pidfd, None) {
+            Ok(process) => Adoption::Found(process),
+            Err(error) => {
+                tracing::error!(%error, "cannot watch a process");
+                Adoption::Gone
+            }
+        }
+    }
+
+    async fn report(&self, home: &Path, id: InstanceId) -> Report {
+        let path = home.to_owned();
+        let read = blocking(home, move || Ok(report::read(&Home::open(&path)?, id))).await;
+        read.unwrap_or_default()
+    }
+
+    async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError> {
+        let path = home.to_owned();
+        let missing = !home.exists();
+        if missing {
+            return Ok(Vec::new());
+        }
+        blocking(home, move || logs::tail(&Home::open(&path)?, lines)).await
+    }
+
+    async fn limit_log(&self, home: &Path) {
+        let (path, limit) = (home.to_owned(), self.max_log_bytes);
+        if let Err(error) = blocking(home, move || logs::limit(&Home::open(&path)?, limit)).await {
+            tracing::warn!(%error, "cannot rotate an instance's log");
+        }
+    }
+
+    async fn discard(&self, home: &Path, id: InstanceId) {
+        let run = Launch::run_dir(home, id);
+        let path = home.to_owned();
+        let removed = blocking(home, move || {
+            // Opened for its check alone: `run` itself must be a directory of ours, not a link.
+            let home = Home::open(&path)?;
+            home.create_dir("run")?;
+            remove_dir(&run)
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "cannot remove an instance's run directory");
+        }
+    }
+
+    async fn remove_home(&self, home: &Path) -> Result<(), DriverError> {
+        let path = home.to_owned();
+        blocking(home, move || remove_dir(&path)).await
+    }
+}
+
+/// `remove_dir_all` follows no link, and removes one that is given to it instead of what it points to.
+fn remove_dir(path: &Path) -> Result<(), DriverError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(DriverError::File { operation: "remove", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,135 @@
+//! A process that is watched through its pidfd: our own child, or one adopted from another life of the daemon.
+
+use std::{
+    io::Write,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    process::{Child, ChildStdin, ExitStatus},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::watch,
+};
+
+use super::{DriverError, Exit, Launch, Process, ProcessIdentity, session};
+
+/// A pipe holds 64 KiB before a write waits.
+const MAX_MESSAGE_BYTES: usize = 60 << 10;
+const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+/// Rounds and pause of a kill: a process in the kernel's hands (a slow disk) takes a while to go.
+const KILL_ROUNDS: usize = 20;
+const KILL_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Watched {
+    identity: ProcessIdentity,
+    pidfd: Arc<OwnedFd>,
+    pipe: Mutex<Option<ChildStdin>>,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+impl Watched {
+    /// Watches a process. `child` is `None` for an adopted one: its parent is then the system's first process, which reaps it.
+    pub(super) fn watch(
+        identity: ProcessIdentity,
+        pidfd: OwnedFd,
+        mut child: Option<Child>,
+    ) -> std::io::Result<Arc<Self>> {
+        let pidfd = Arc::new(pidfd);
+        #[expect(deprecated, reason = "its replacement is unsafe; an `Arc<OwnedFd>` stays the same open descriptor")]
+        let readiness = AsyncFd::with_interest(pidfd.clone(), Interest::READABLE)?;
+        let pipe = Mutex::new(child.as_mut().and_then(|child| child.stdin.take()));
+        let (ended, exit) = watch::channel(None);
+        let (pid, start_ticks) = (identity.pid, identity.start_ticks);
+        tokio::spawn(async move {
+            // A pidfd becomes readable when its process ends. An error here can only mean the runtime is going down.
+            if readiness.readable().await.is_err() {
+                return;
+            }
+            let exit = tokio::task::spawn_blocking(move || {
+                // What it started goes with it, however it ended: its port and its database must be free.
+                let left = session::end(pid, start_ticks);
+                if left > 0 {
+                    tracing::warn!(pid, left, "processes of an ended instance are still there");
+                }
+                match child.as_mut().map(Child::wait) {
+                    Some(Ok(status)) => exit_of(status),
+                    Some(Err(_)) | None => Exit::Unknown,
+                }
+            })
+            .await;
+            let _ = ended.send(Some(exit.unwrap_or(Exit::Unknown)));
+        });
+        Ok(Arc::new(Self { identity, pidfd, pipe, exit }))
+    }
+
+    /// Opens a pidfd; `None` if the process is gone.
+    pub(super) fn pidfd(pid: u32) -> Option<OwnedFd> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok()
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
+}
+
+#[async_trait::async_trait]
+impl Process for Watched {
+    fn identity(&self) -> ProcessIdentity {
+        self.identity.clone()
+    }
+
+    async fn release(&self, launch: &Launch) -> Result<(), DriverError> {
+        let failed = |reason: &str| DriverError::Message(std::io::Error::other(reason.to_owned()));
+        let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut pipe = pipe.ok_or_else(|| failed("it was handed over already"))?;
+        let message = launch.message();
+        if message.len() > MAX_MESSAGE_BYTES {
+            return Err(failed("it is too long (too many plugins or secrets)"));
+        }
+        // The message fits the empty pipe, so this does not wait; the deadline is for what nobody thought of.
+        let write = tokio::task::spawn_blocking(move || pipe.write_all(message.as_bytes()));
+        match tokio::time::timeout(RELEASE_DEADLINE, write).await {
+            Ok(Ok(result)) => result.map_err(DriverError::Message),
+            Ok(Err(_)) | Err(_) => Err(failed("it was not taken")),
+        }
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
+    async fn ended(&self) {
+        let mut exit = self.exit.clone();
+        // An error means that the watching task is gone with its runtime: nothing will ever be told.
+        if exit.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn terminate(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
+        // A stopped process would sleep through it.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+    }
+
+    async fn kill(&self) {
+        let ProcessIdentity { pid, start_ticks, .. } = self.identity;
+        for _ in 0..KILL_ROUNDS {
+            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+            let left = tokio::task::spawn_blocking(move || session::end(pid, start_ticks)).await.unwrap_or(0);
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(KILL_PAUSE).await;
+        }
+        tracing::warn!(pid, "an instance's processes do not go away");
+    }
+}

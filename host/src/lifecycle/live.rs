@@ -1,0 +1,106 @@
+//! What the controller knows of a workspace in this life of the daemon alone. All of it can be lost: the registry and the
+//! processes themselves tell the rest.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use time::OffsetDateTime;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::step::{Config, Why};
+use crate::{
+    directory::{Availability, Entry},
+    driver::{Exit, Process},
+    ids::{Digest, InstanceId},
+};
+
+#[derive(Default)]
+pub(super) struct LiveState {
+    /// The current one first. An entry that a change of tier replaced stays while a request holds it: it must be drained too.
+    pub entries: Vec<Arc<Entry>>,
+    pub instances: HashMap<InstanceId, LiveInstance>,
+    pub rendered: Option<RenderedFor>,
+    /// Starts in a row that found their port taken.
+    pub port_retries: u32,
+}
+
+/// For what the newest config was rendered, and how that went.
+pub(super) struct RenderedFor {
+    pub generation: i64,
+    pub policies: u64,
+    /// `None`: they could not be read.
+    pub secrets: Option<BTreeMap<String, Digest>>,
+    pub outcome: Config,
+    /// The policy itself failed: worth another try.
+    pub transient: bool,
+    pub checked_at: OffsetDateTime,
+}
+
+pub(super) struct LiveInstance {
+    /// `None`: it was gone when this daemon looked for it first.
+    pub process: Option<Arc<dyn Process>>,
+    /// Started by an earlier daemon.
+    pub adopted: bool,
+    pub internal_secret: String,
+    pub serving_since: Option<OffsetDateTime>,
+    pub failed_checks: u32,
+    pub probes: u32,
+    pub next_probe: OffsetDateTime,
+    pub last_failure: Option<String>,
+    pub drain: Option<Drain>,
+    pub ending: Option<Ending>,
+    /// Its place among those that start.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct Drain {
+    pub why: Why,
+    pub deadline: OffsetDateTime,
+}
+
+pub(super) struct Ending {
+    pub why: Why,
+    pub kill_at: OffsetDateTime,
+    pub killed: bool,
+}
+
+impl LiveInstance {
+    pub(super) fn new(process: Option<Arc<dyn Process>>, adopted: bool, secret: String, now: OffsetDateTime) -> Self {
+        Self {
+            process,
+            adopted,
+            internal_secret: secret,
+            serving_since: None,
+            failed_checks: 0,
+            probes: 0,
+            next_probe: now,
+            last_failure: None,
+            drain: None,
+            ending: None,
+            permit: None,
+        }
+    }
+
+    /// How it ended; `None` while it lives.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        match &self.process {
+            Some(process) => process.exit(),
+            None => Some(Exit::Unknown),
+        }
+    }
+}
+
+impl LiveState {
+    pub(super) fn publish(&self, availability: &Availability) {
+        for entry in &self.entries {
+            entry.publish(availability.clone());
+        }
+    }
+
+    /// No request is on the instance. Only true for good after `Held` was published.
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.iter().all(|entry| entry.in_flight() == 0)
+    }
+}

@@ -1,0 +1,245 @@
+//! Looks at what is: the directory's entry, the processes, whether the config is fresh. Makes the facts of it.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use time::OffsetDateTime;
+
+use super::{
+    live::LiveInstance,
+    offer::{Offer, offer},
+    reconcile::{Trouble, Work},
+    secrets,
+    step::{Config, DrainFacts, EndingFacts, Facts, InstanceFacts, ProcessFacts},
+};
+use crate::{
+    db::InstanceRow,
+    directory::{Availability, Endpoint, Entry},
+    driver::{Adoption, ProcessIdentity, Sought, probe},
+    identity::SigningKey,
+    ids::Digest,
+    model::{ConditionKind, DesiredState, Truth},
+};
+
+/// How old the knowledge about secrets' files may become, and a rejection by a failing policy.
+const FRESH_FOR: time::Duration = time::Duration::seconds(25);
+
+impl Work<'_> {
+    /// Brings the live state up to date. Sends nothing to any instance.
+    pub(super) async fn observe(&mut self) -> Result<(), Trouble> {
+        self.observe_entry().await?;
+        self.observe_processes().await;
+        self.observe_secrets().await;
+        Ok(())
+    }
+
+    async fn observe_entry(&mut self) -> Result<(), Trouble> {
+        let (id, slug) = (self.id(), self.workspace.slug.clone());
+        if self.live.entries.is_empty()
+            && let Some(entry) = self.shared.directory.get(slug.as_str()).filter(|entry| entry.id == id)
+        {
+            self.live.entries.push(entry);
+        }
+        if self.workspace.deleting {
+            self.shared.directory.remove(&slug, id);
+            return Ok(());
+        }
+        let tier = self.workspace.spec.tier.clone();
+        let fresh = match self.live.entries.first() {
+            Some(entry) if entry.tier == tier => None,
+            Some(entry) => {
+                let fresh = Entry::new(id, slug, tier, entry.signing.clone());
+                fresh.publish(entry.availability());
+                Some(fresh)
+            }
+            None => {
+                let issuer = format!("{}/api/auth", self.shared.public_url(&slug));
+                let stored = self.shared.registry.signing_key(id).await?;
+                let stored = stored.ok_or_else(|| Trouble::Step("its signing key is gone from the registry".into()))?;
+                let key = SigningKey::from_pkcs8(&stored, issuer).map_err(|e| Trouble::Step(e.to_string()))?;
+                Some(Entry::new(id, slug, tier, Arc::new(key)))
+            }
+        };
+        if let Some(fresh) = fresh {
+            self.shared.directory.insert([fresh.clone()]);
+            self.live.entries.insert(0, fresh);
+        }
+        // An old entry is done with when nobody but us holds it.
+        let mut position = 0;
+        self.live.entries.retain(|entry| {
+            position += 1;
+            position == 1 || Arc::strong_count(entry) > 1
+        });
+        Ok(())
+    }
+
+    async fn observe_processes(&mut self) {
+        for row in self.instances.clone() {
+            if !self.live.instances.contains_key(&row.instance.id) {
+                self.adopt(&row).await;
+            }
+        }
+        let rows = &self.instances;
+        self.live.instances.retain(|id, _| rows.iter().any(|row| row.instance.id == *id));
+    }
+
+    async fn adopt(&mut self, row: &InstanceRow) {
+        let instance = &row.instance;
+        let identity = match (instance.pid, instance.start_ticks, &row.kernel_boot) {
+            (Some(pid), Some(start_ticks), Some(kernel_boot)) => {
+                Some(ProcessIdentity { pid, start_ticks, kernel_boot: kernel_boot.clone() })
+            }
+            _ => None,
+        };
+        let home = self.shared.home(&self.workspace.slug, self.id());
+        let sought = Sought { home, id: instance.id, identity };
+        let process = match self.shared.driver.adopt(&sought).await {
+            Adoption::Found(process) => {
+                self.shared.metrics.adopted();
+                Some(process)
+            }
+            Adoption::Gone => None,
+        };
+        let secret = probe::derived(&instance.boot_secret, "internal");
+        if let (Some(process), Some(entry)) = (&process, self.live.entries.first()) {
+            self.shared.internal_paths.insert(secret.clone(), entry.clone());
+            self.look_when_ended(process.clone());
+        }
+        let live = LiveInstance::new(process, true, secret, OffsetDateTime::now_utc());
+        self.live.instances.insert(instance.id, live);
+    }
+
+    /// An exit is noticed at once.
+    pub(super) fn look_when_ended(&self, process: Arc<dyn crate::driver::Process>) {
+        let (shared, id) = (self.shared.clone(), self.id());
+        tokio::spawn(async move {
+            tokio::select! {
+                // Neither arm holds anything that a drop could lose.
+                () = process.ended() => shared.look_at(id),
+                () = shared.stopping.cancelled() => {}
+            }
+        });
+    }
+
+    /// A changed secret is a changed revision, and nobody tells when a secret's file changes.
+    async fn observe_secrets(&mut self) {
+        let now = OffsetDateTime::now_utc();
+        let running = self.workspace.spec.desired == DesiredState::Running;
+        let Some(rendered) = &self.live.rendered else { return };
+        if now < rendered.checked_at + FRESH_FOR || !running {
+            return;
+        }
+        if rendered.transient {
+            self.live.rendered = None;
+            return;
+        }
+        let digests = match self.read_secrets().await {
+            Ok(values) => Some(digests(&values)),
+            Err(_) => None,
+        };
+        match &mut self.live.rendered {
+            Some(rendered) if rendered.secrets == digests => rendered.checked_at = now,
+            other => *other = None,
+        }
+    }
+
+    /// Values of the secrets that the spec declares.
+    pub(super) async fn read_secrets(&self) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        let references = self.workspace.spec.secrets.clone();
+        if references.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (dir, slug) = (self.shared.settings.secrets_dir.clone(), self.workspace.slug.clone());
+        let read = tokio::task::spawn_blocking(move || secrets::read_all(&dir, &slug, &references)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Everything that the next step depends on.
+    pub(super) fn facts(&self, now: OffsetDateTime) -> Facts {
+        let (workspace, status) = (&self.workspace, &self.workspace.status);
+        let provisioned = status.condition(ConditionKind::Provisioned).is_some_and(|c| c.truth == Truth::True);
+        let version = self.shared.policies.snapshot().version();
+        let config = match &self.live.rendered {
+            Some(rendered) if rendered.generation == workspace.generation && rendered.policies == version => {
+                rendered.outcome
+            }
+            _ => Config::Unrendered,
+        };
+        Facts {
+            deleting: workspace.deleting,
+            desired: workspace.spec.desired,
+            has_database: self.progress.has_database && (workspace.deleting || provisioned),
+            config,
+            active: status.active_revision,
+            failed: status.failed_revision,
+            crashes: status.crashes,
+            retry_at: status.retry_at,
+            restarts: workspace.spec.restarts,
+            restart_asked: workspace.spec.restarts > self.progress.restarts_seen,
+            instances: self.instances.iter().map(|row| self.instance_facts(row, now)).collect(),
+            may_start: self.shared.starting.available_permits() > 0,
+        }
+    }
+
+    fn instance_facts(&self, row: &InstanceRow, now: OffsetDateTime) -> InstanceFacts {
+        let start_timeout = Duration::from_secs(self.shared.settings.instances.start_timeout_s);
+        let live = self.live.instances.get(&row.instance.id);
+        let process = match live {
+            None => ProcessFacts::Gone,
+            Some(live) if live.exit().is_some() => ProcessFacts::Gone,
+            Some(LiveInstance { serving_since: Some(since), failed_checks, next_probe, .. }) => {
+                ProcessFacts::Serving { since: *since, failed_checks: *failed_checks, next_check: *next_probe }
+            }
+            Some(live) => ProcessFacts::Starting {
+                deadline: row.instance.started_at + start_timeout,
+                probes: live.probes,
+                next_probe: live.next_probe.min(now + time::Duration::seconds(1)),
+            },
+        };
+        let drain = live.and_then(|live| live.drain.as_ref());
+        let ending = live.and_then(|live| live.ending.as_ref());
+        InstanceFacts {
+            id: row.instance.id,
+            revision: row.instance.revision,
+            restarts: row.instance.restarts,
+            process,
+            drain: drain.map(|drain| DrainFacts { deadline: drain.deadline, idle: false }),
+            ending: ending.map(|ending| EndingFacts { kill_at: ending.kill_at, killed: ending.killed }),
+        }
+    }
+
+    /// Tells the directory what becomes of requests now.
+    pub(super) fn publish(&self, facts: &Facts, now: OffsetDateTime) {
+        let held_for = self.live.instances.values().find_map(|live| {
+            live.ending.as_ref().map(|e| e.why).or(live.drain.as_ref().map(|d| d.why)).map(|why| why.as_str())
+        });
+        let availability = match offer(facts, now, held_for) {
+            Offer::Held(reason) => Availability::Held(reason),
+            Offer::Stopped => Availability::Stopped,
+            Offer::Unavailable(retry_after) => Availability::Unavailable { reason: self.public_reason(), retry_after },
+            Offer::Serving(id) => match self.instances.iter().find(|row| row.instance.id == id) {
+                Some(row) => Availability::Serving(Endpoint {
+                    address: SocketAddr::from(([127, 0, 0, 1], row.instance.port)),
+                    boot: id,
+                    revision: row.instance.revision,
+                }),
+                None => Availability::Held("starting"),
+            },
+        };
+        self.live.publish(&availability);
+    }
+
+    /// For the workspace's own users: no log lines, no paths.
+    fn public_reason(&self) -> Arc<str> {
+        let rejected = self
+            .workspace
+            .status
+            .condition(ConditionKind::ConfigAccepted)
+            .is_some_and(|c| c.truth == Truth::False && self.workspace.status.active_revision.is_none());
+        let reason = if rejected { "its configuration can't be used" } else { "it does not come up" };
+        reason.into()
+    }
+}
+
+pub(super) fn digests(values: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Digest> {
+    values.iter().map(|(name, value)| (name.clone(), Digest::of(value))).collect()
+}

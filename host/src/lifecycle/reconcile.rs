@@ -1,0 +1,144 @@
+//! One reconcile: load, observe, decide, do, store; again until there is nothing to do for now.
+
+use std::{sync::Arc, time::Duration};
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{
+    live::LiveState,
+    shared::Shared,
+    step::{Step, next_step},
+};
+use crate::{
+    crashpoint,
+    db::{InstanceRow, NewEvent, Progress, RegistryError, StatusUpdate, WorkspaceRow},
+    ids::WorkspaceId,
+    model::{Status, Workspace},
+};
+
+/// Steps of one reconcile; then others get their turn.
+const MAX_STEPS: usize = 20;
+
+/// Why a reconcile stopped early; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Already in the status.
+    #[error("{0}")]
+    Step(String),
+}
+
+impl Trouble {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Registry(error) => error.kind().as_str(),
+            Self::Step(_) => "step",
+        }
+    }
+}
+
+/// One look at a workspace.
+pub(super) struct Work<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub live: &'a mut LiveState,
+    pub workspace: Workspace,
+    pub progress: Progress,
+    pub instances: Vec<InstanceRow>,
+    pub events: Vec<NewEvent>,
+    stored: (Status, Progress),
+}
+
+/// Works on one workspace; returns when it wants to be looked at again (`None`: when something changes).
+pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Option<Instant>, Trouble> {
+    let live = shared.live(id);
+    let mut live = live.lock().await;
+    for _ in 0..MAX_STEPS {
+        let Some(row) = shared.registry.workspace(id).await? else {
+            shared.metrics.phase(id, None);
+            shared.forget_live(id);
+            return Ok(None);
+        };
+        let instances = shared.registry.instances_of(id).await?;
+        let WorkspaceRow { workspace, progress } = row;
+        let stored = (workspace.status.clone(), progress.clone());
+        let mut work =
+            Work { shared: &shared, live: &mut live, workspace, progress, instances, events: Vec::new(), stored };
+        work.observe().await?;
+        let now = OffsetDateTime::now_utc();
+        let mut facts = work.facts(now);
+        work.publish(&facts, now);
+        // After the publication: from here on no new request gets on a held instance.
+        let idle = work.live.is_idle();
+        for instance in &mut facts.instances {
+            if let Some(drain) = &mut instance.drain {
+                drain.idle = idle;
+            }
+        }
+        match next_step(&facts, now) {
+            Step::Rest(until) => {
+                work.describe(&facts, until, now);
+                let generation = work.workspace.generation;
+                let at_rest = (until.is_none() && facts.is_at_rest()).then_some(generation);
+                work.save(at_rest).await?;
+                if at_rest.is_some() {
+                    shared.forget_live(id);
+                }
+                return Ok(until.map(|at| instant(at, now)));
+            }
+            step => {
+                tracing::debug!(workspace = %work.workspace.slug, ?step, "step");
+                let done = work.perform(step, &facts, now).await;
+                work.save(None).await?;
+                done?;
+            }
+        }
+    }
+    Ok(Some(Instant::now()))
+}
+
+fn instant(at: OffsetDateTime, now: OffsetDateTime) -> Instant {
+    let wait = Duration::try_from(at - now).unwrap_or_default();
+    // Never in a tight loop, whatever a step says.
+    Instant::now() + wait.max(Duration::from_millis(20))
+}
+
+impl Work<'_> {
+    pub(super) fn id(&self) -> WorkspaceId {
+        self.workspace.id
+    }
+
+    pub(super) fn status(&mut self) -> &mut Status {
+        &mut self.workspace.status
+    }
+
+    pub(super) fn event(&mut self, reason: &'static str, message: impl Into<String>) {
+        let message = message.into();
+        tracing::info!(workspace = %self.workspace.slug, reason, "{message}");
+        self.events.push(NewEvent { reason, message });
+    }
+
+    /// Stores what has changed since the last time.
+    pub(super) async fn save(&mut self, at_rest: Option<i64>) -> Result<(), Trouble> {
+        let changed = self.stored.0 != self.workspace.status || self.stored.1 != self.progress;
+        self.shared.metrics.phase(self.id(), Some(self.workspace.status.phase));
+        if !changed && self.events.is_empty() && at_rest.is_none() {
+            return Ok(());
+        }
+        crashpoint!("status.before-write");
+        let update = StatusUpdate {
+            id: self.workspace.id,
+            status: &self.workspace.status,
+            progress: &self.progress,
+            at_rest,
+            events: &self.events,
+            now: OffsetDateTime::now_utc(),
+        };
+        self.shared.registry.write_status(update).await?;
+        crashpoint!("status.after-write");
+        self.events.clear();
+        self.stored = (self.workspace.status.clone(), self.progress.clone());
+        Ok(())
+    }
+}

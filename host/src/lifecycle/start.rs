@@ -1,0 +1,185 @@
+//! Starts and stops the controller. `app` is the only caller.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Metrics, Workspaces, controller,
+    shared::{Ingredients, Shared},
+};
+use crate::{
+    db::{DataDir, Registry, RegistryError},
+    directory::{Availability, Directory, Entry, InternalPaths},
+    driver::{Adoption, Distribution, Process, ProcessDriver, ProcessIdentity, Sought},
+    identity::{SigningKey, SigningKeyError},
+    ids::{Slug, WorkspaceId},
+    model::DesiredState,
+    policy::Policies,
+    provisioner::SqliteProvisioner,
+    settings::Settings,
+};
+
+/// How long a shutdown waits for reconciles under way.
+const WORKERS_DEADLINE: Duration = Duration::from_secs(20);
+/// After SIGKILL, before a process that does not go is given up.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the controller is made of.
+pub struct Parts {
+    /// All settings.
+    pub settings: Arc<Settings>,
+    /// Opened.
+    pub registry: Registry,
+    /// Opened and locked.
+    pub data_dir: Arc<DataDir>,
+    /// Empty; filled here.
+    pub directory: Arc<Directory>,
+    /// The other end of the directory's hints.
+    pub hints: mpsc::Receiver<WorkspaceId>,
+    /// What the internal listener answers from.
+    pub internal_paths: Arc<InternalPaths>,
+    /// Loaded, if possible: a workspace whose tier is not there keeps its last revision and is tried again.
+    pub policies: Arc<Policies>,
+    /// Opened.
+    pub distribution: Distribution,
+    /// The port that the proxy is bound to: part of every public URL.
+    pub proxy_port: u16,
+    /// The port that the internal listener is bound to. It must be the same in each life of the daemon.
+    pub internal_port: u16,
+}
+
+/// Why the controller can't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The registry can't be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A workspace's signing key can't be used.
+    #[error("the signing key of workspace {slug} can't be used: {source}; restore the registry from a backup")]
+    SigningKey {
+        /// Whose.
+        slug: Slug,
+        /// Why not.
+        source: SigningKeyError,
+    },
+    /// `/proc` can't be read.
+    #[error("cannot read /proc ({0}): orbitd needs it to know its processes again")]
+    Proc(std::io::Error),
+}
+
+/// The running controller.
+pub struct ControllerHandle {
+    shared: Arc<Shared>,
+    tracker: TaskTracker,
+}
+
+/// Loads all workspaces into the directory and starts the controller. Instances of an earlier daemon are taken over by its first
+/// looks, within moments.
+pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), StartError> {
+    let mut parts = parts;
+    let (_, unused) = mpsc::channel(1);
+    let hints = std::mem::replace(&mut parts.hints, unused);
+    let driver = ProcessDriver::new(parts.distribution.clone(), parts.settings.instances.max_log_bytes)
+        .map_err(StartError::Proc)?;
+    let provisioner = Arc::new(SqliteProvisioner);
+    let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
+    load(&shared).await?;
+    let tracker = TaskTracker::new();
+    controller::run(&shared, hints, &tracker);
+    Ok((Workspaces::new(shared.clone()), ControllerHandle { shared, tracker }))
+}
+
+async fn load(shared: &Shared) -> Result<(), StartError> {
+    let rows = shared.registry.directory_rows().await?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in rows {
+        let issuer = format!("{}/api/auth", shared.public_url(&row.slug));
+        let key = SigningKey::from_pkcs8(&row.signing_key, issuer)
+            .map_err(|source| StartError::SigningKey { slug: row.slug.clone(), source })?;
+        let entry = Entry::new(row.id, row.slug, row.tier, Arc::new(key));
+        if row.desired == DesiredState::Stopped {
+            entry.publish(Availability::Stopped);
+        }
+        entries.push(entry);
+    }
+    shared.directory.insert(entries);
+    Ok(())
+}
+
+impl ControllerHandle {
+    /// The policy set was swapped: every workspace is rendered again. The same digest changes nothing.
+    pub async fn policies_changed(&self) -> Result<(), RegistryError> {
+        for id in self.shared.registry.workspaces_to_look_at().await? {
+            self.shared.look_at(id);
+        }
+        Ok(())
+    }
+
+    /// What the controller counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.shared.metrics.clone()
+    }
+
+    /// Stops the controller. Instances run on for the next daemon, or are stopped: SIGTERM, after `stop_timeout_s` SIGKILL.
+    pub async fn shutdown(self, stop_instances: bool) {
+        self.shared.stopping.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(WORKERS_DEADLINE, self.tracker.wait()).await.is_err() {
+            tracing::warn!("some reconciles were still under way at the end");
+        }
+        if stop_instances && let Err(error) = self.stop_all().await {
+            tracing::error!(%error, "the instances could not all be stopped");
+        }
+    }
+
+    async fn stop_all(&self) -> Result<(), RegistryError> {
+        let tasks = TaskTracker::new();
+        for id in self.shared.registry.workspaces_to_look_at().await? {
+            let Some(row) = self.shared.registry.workspace(id).await? else { continue };
+            for instance in self.shared.registry.instances_of(id).await? {
+                let shared = self.shared.clone();
+                let home = shared.home(&row.workspace.slug, id);
+                tasks.spawn(async move {
+                    let live = shared.live(id);
+                    let known = live.lock().await.instances.get(&instance.instance.id).and_then(|l| l.process.clone());
+                    let process = match known {
+                        Some(process) => Some(process),
+                        None => {
+                            let found = &instance.instance;
+                            let identity = found.pid.zip(found.start_ticks).zip(instance.kernel_boot.clone()).map(
+                                |((pid, start_ticks), kernel_boot)| ProcessIdentity { pid, start_ticks, kernel_boot },
+                            );
+                            match shared.driver.adopt(&Sought { home: home.clone(), id: found.id, identity }).await {
+                                Adoption::Found(process) => Some(process),
+                                Adoption::Gone => None,
+                            }
+                        }
+                    };
+                    if let Some(process) = process {
+                        stop(process.as_ref(), shared.stop_timeout()).await;
+                    }
+                    shared.driver.discard(&home, instance.instance.id).await;
+                    if let Err(error) = shared.registry.delete_instance(instance.instance.id).await {
+                        tracing::warn!(%error, "a stopped instance could not be forgotten");
+                    }
+                });
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+}
+
+async fn stop(process: &dyn Process, patience: Duration) {
+    process.terminate();
+    if tokio::time::timeout(patience, process.ended()).await.is_ok() {
+        return;
+    }
+    process.kill().await;
+    if tokio::time::timeout(KILL_DEADLINE, process.ended()).await.is_err() {
+        tracing::warn!(pid = process.identity().pid, "an instance does not end");
+    }
+}

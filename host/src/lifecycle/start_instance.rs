@@ -1,0 +1,160 @@
+//! Starts an instance: row, files, process, record, start message, in this order.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::{
+    config::with_secret_files,
+    host_config::HostConfig,
+    live::LiveInstance,
+    reconcile::{Trouble, Work},
+    secrets,
+};
+use crate::{
+    crashpoint,
+    db::{DataDir, InstanceRow, InstanceState},
+    driver::{Launch, pick_port, probe},
+    ids::{Digest, InstanceId},
+    model::{Instance, Revision},
+};
+
+impl Work<'_> {
+    /// Starts an instance of a revision. What goes wrong on the way counts as a failed start.
+    pub(super) async fn start(&mut self, digest: Digest, now: OffsetDateTime) -> Result<(), Trouble> {
+        // Taken by someone between the facts and here: the next look waits for its turn.
+        let Ok(permit) = self.shared.starting.clone().try_acquire_owned() else { return Ok(()) };
+        let Some(revision) = self.shared.registry.revision(self.id(), digest).await? else {
+            return self.revision_is_gone(digest, now);
+        };
+        let (row, launch) = match self.plan(&revision, now).await? {
+            Ok(plan) => plan,
+            Err(cause) => return self.failed_start(digest, cause, now).await,
+        };
+        let id = row.instance.id;
+        self.shared.registry.insert_instance(&row).await?;
+        crashpoint!("start.after-row");
+        match self.launch(&launch, now).await {
+            Ok(mut live) => {
+                live.permit = Some(permit);
+                self.shared.metrics.started();
+                self.live.instances.insert(id, live);
+                self.event("Starting", format!("instance {id} of revision {} on port {}", digest.short(), launch.port));
+                Ok(())
+            }
+            Err(trouble) => {
+                let home = self.shared.home(&self.workspace.slug, self.id());
+                self.shared.driver.discard(&home, id).await;
+                self.shared.registry.delete_instance(id).await?;
+                match trouble {
+                    Trouble::Step(cause) => self.failed_start(digest, cause, now).await,
+                    registry => Err(registry),
+                }
+            }
+        }
+    }
+
+    async fn launch(&mut self, launch: &Launch, now: OffsetDateTime) -> Result<LiveInstance, Trouble> {
+        let failed = |error: crate::driver::DriverError| Trouble::Step(error.to_string());
+        let driver = self.shared.driver.clone();
+        driver.prepare(launch).await.map_err(failed)?;
+        crashpoint!("start.after-prepare");
+        let process = driver.spawn(launch).await.map_err(failed)?;
+        crashpoint!("start.after-spawn");
+        let identity = process.identity();
+        let recorded = self
+            .shared
+            .registry
+            .record_process(launch.id, identity.pid, identity.start_ticks, &identity.kernel_boot, now)
+            .await;
+        crashpoint!("start.after-record");
+        // It waits for its start message and has done nothing yet.
+        let released = match recorded {
+            Ok(()) => process.release(launch).await.map_err(failed),
+            Err(error) => Err(error.into()),
+        };
+        crashpoint!("start.after-release");
+        if let Err(trouble) = released {
+            process.kill().await;
+            return Err(trouble);
+        }
+        let secret = probe::derived(&launch.boot_secret, "internal");
+        if let Some(entry) = self.live.entries.first() {
+            self.shared.internal_paths.insert(secret.clone(), entry.clone());
+        }
+        self.look_when_ended(process.clone());
+        Ok(LiveInstance::new(Some(process), false, secret, now))
+    }
+
+    /// The row and everything that the driver needs; the inner error is the cause of a failed start.
+    async fn plan(
+        &self,
+        revision: &Revision,
+        now: OffsetDateTime,
+    ) -> Result<Result<(InstanceRow, Launch), String>, Trouble> {
+        let held = self.shared.registry.ports_in_use().await?;
+        let port = match pick_port(self.shared.settings.instances.ports, &held) {
+            Ok(port) => port,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let secrets = match self.secrets_of(revision).await {
+            Ok(secrets) => secrets,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        let serde_json::Value::Object(rendered) =
+            serde_json::from_str(&revision.app_config).unwrap_or(serde_json::Value::Null)
+        else {
+            return Ok(Err("its stored revision is malformed".to_owned()));
+        };
+        let (slug, id) = (&self.workspace.slug, InstanceId::generate());
+        let home = self.shared.home(slug, self.workspace.id);
+        let database = DataDir::database_name(slug, self.workspace.id);
+        let boot_secret = hex::encode(rand::random::<[u8; 32]>());
+        let host_config = HostConfig {
+            public_url: &self.shared.public_url(slug),
+            port,
+            database: self.shared.provisioner.config(&database, &home),
+            internal_port: self.shared.internal_port,
+            internal_secret: &probe::derived(&boot_secret, "internal"),
+            probe_token: &probe::derived(&boot_secret, "probe"),
+            catalog_dir: &Launch::catalog_dir(&home, id),
+            catalog_files: revision.catalog.keys().map(String::as_str).collect(),
+        }
+        .over(&rendered);
+        let app_config =
+            with_secret_files(&serde_json::Value::Object(rendered), &|name| Launch::secret_file(&home, id, name));
+        let launch = Launch {
+            home,
+            workspace: slug.clone(),
+            id,
+            boot_secret: boot_secret.clone(),
+            port,
+            app_config: app_config.to_string(),
+            host_config: host_config.to_string(),
+            plugins: revision.plugins.clone(),
+            secrets,
+            catalog: revision.catalog.clone(),
+        };
+        let instance = Instance {
+            id,
+            workspace: self.workspace.id,
+            revision: revision.digest,
+            port,
+            pid: None,
+            start_ticks: None,
+            boot_secret,
+            restarts: self.workspace.spec.restarts,
+            started_at: now,
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let state = InstanceState::Starting;
+        Ok(Ok((InstanceRow { instance, url, database_name: database, state, kernel_boot: None }, launch)))
+    }
+
+    async fn secrets_of(&self, revision: &Revision) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        let (dir, slug) = (self.shared.settings.secrets_dir.clone(), self.workspace.slug.clone());
+        let references = revision.secret_refs.clone();
+        let read = tokio::task::spawn_blocking(move || secrets::read_all(&dir, &slug, &references)).await;
+        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+}

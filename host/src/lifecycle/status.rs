@@ -1,0 +1,177 @@
+//! Describes a workspace at rest: phase and the conditions that follow from the facts. Conditions that carry a cause are set where
+//! the cause is known (`perform`, `render`).
+
+use time::OffsetDateTime;
+
+use super::{
+    reconcile::Work,
+    step::{Config, Facts, ProcessFacts},
+};
+use crate::model::{ConditionKind, DesiredState, Phase, PluginOutcome, PluginReport, Truth};
+
+impl Facts {
+    /// Nothing is left to do until the spec changes: the periodic scan may pass it by.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.deleting && self.desired == DesiredState::Stopped && self.instances.is_empty()
+    }
+
+    /// One word for it.
+    pub(super) fn phase(&self, now: OffsetDateTime) -> Phase {
+        let lives = self.instances.iter().any(|i| i.process != ProcessFacts::Gone);
+        if self.deleting {
+            Phase::Deleting
+        } else if self.serving().is_some() {
+            Phase::Running
+        } else if self.desired == DesiredState::Stopped && !lives {
+            Phase::Stopped
+        } else if self.crashes > 0 && (self.crashes > 1 || self.retry_at.is_some_and(|at| now < at)) {
+            Phase::CrashLoop
+        } else if self.wanted().is_none() && !lives {
+            Phase::Pending
+        } else if !self.has_database {
+            Phase::Provisioning
+        } else {
+            Phase::Starting
+        }
+    }
+
+    /// The work for the newest generation is over, well or badly.
+    fn is_settled(&self, now: OffsetDateTime) -> bool {
+        match self.phase(now) {
+            Phase::Running => {
+                let serving = self.serving();
+                serving.is_some_and(|i| self.wanted() == Some(i.revision) && i.restarts == self.restarts)
+            }
+            Phase::Stopped => true,
+            Phase::Pending => self.config == Config::Rejected,
+            Phase::CrashLoop => self.instances.is_empty(),
+            Phase::Provisioning | Phase::Starting | Phase::Deleting => false,
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Brings the status in line with the facts.
+    pub(super) fn describe(&mut self, facts: &Facts, until: Option<OffsetDateTime>, now: OffsetDateTime) {
+        let (id, generation) = (self.id(), self.workspace.generation);
+        let rejection = self.shared.rejection(id);
+        let mut newly_rejected = None;
+        let status = self.status();
+        let was = status.phase;
+        status.phase = facts.phase(now);
+        match rejection {
+            Some(reason) => {
+                let message = format!("{reason} (the last good one stays)");
+                let kind = ConditionKind::ConfigAccepted;
+                if status.set_condition(kind, Truth::False, "SourceRejected", message.clone(), now) {
+                    newly_rejected = Some(message);
+                }
+            }
+            None => {
+                let stale = |c: &crate::model::Condition| c.reason == "SourceRejected";
+                if status.condition(ConditionKind::ConfigAccepted).is_some_and(stale) {
+                    status.set_condition(
+                        ConditionKind::ConfigAccepted,
+                        Truth::Unknown,
+                        "SourceMended",
+                        "the source's entry can be used again",
+                        now,
+                    );
+                }
+            }
+        }
+        describe_ready(facts, status, until, now);
+        describe_rollout(facts, status, now);
+        if facts.is_settled(now) {
+            status.observed_generation = generation;
+        }
+        let stopped = was != Phase::Stopped && status.phase == Phase::Stopped;
+        if stopped {
+            self.event("Stopped", "no instance runs, as wanted; its data is kept");
+        }
+        if let Some(message) = newly_rejected {
+            self.event("ConfigRejected", message);
+        }
+    }
+
+    /// What the launcher said about plugins.
+    pub(super) fn plugins_reported(&mut self, plugins: Vec<PluginReport>, now: OffsetDateTime) {
+        let bad: Vec<String> = plugins
+            .iter()
+            .filter(|plugin| plugin.outcome != PluginOutcome::Ready)
+            .map(|plugin| {
+                let what = match plugin.outcome {
+                    PluginOutcome::LeftOut => "was left out",
+                    PluginOutcome::Failed | PluginOutcome::Ready => "failed",
+                };
+                format!("plugin {} {what}: {}", plugin.id, plugin.reason.as_deref().unwrap_or("no reason was given"))
+            })
+            .collect();
+        let status = self.status();
+        let (truth, reason) = if plugins.iter().any(|p| p.outcome == PluginOutcome::Failed) {
+            (Truth::False, "PluginsFailed")
+        } else if bad.is_empty() {
+            (Truth::True, "AllReady")
+        } else {
+            (Truth::False, "PluginsLeftOut")
+        };
+        let message = if bad.is_empty() { format!("{} plugins run", plugins.len()) } else { bad.join("; ") };
+        status.plugins = plugins;
+        if status.set_condition(ConditionKind::PluginsHealthy, truth, reason, message.clone(), now) && !bad.is_empty() {
+            self.event(reason, message);
+        }
+    }
+}
+
+fn describe_ready(
+    facts: &Facts,
+    status: &mut crate::model::Status,
+    until: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) {
+    let kind = ConditionKind::Ready;
+    let mut ready = |truth, reason: &str, message: String| {
+        status.set_condition(kind, truth, reason, message, now);
+    };
+    match facts.phase(now) {
+        Phase::Running => {
+            if let Some(serving) = facts.serving() {
+                ready(Truth::True, "Serving", format!("instance {} serves", serving.id));
+            }
+        }
+        Phase::Stopped => ready(Truth::False, "Stopped", "stopped, as wanted".to_owned()),
+        Phase::Deleting => ready(Truth::False, "Deleting", "it is being deleted".to_owned()),
+        // Its message was set with the cause.
+        Phase::CrashLoop => {}
+        Phase::Pending => {
+            ready(Truth::False, "NoConfig", "there is no configuration that can be used: see ConfigAccepted".to_owned())
+        }
+        Phase::Provisioning => ready(Truth::False, "Provisioning", "its database is being made".to_owned()),
+        Phase::Starting if facts.instances.is_empty() && !facts.may_start && until.is_some() => {
+            let message = "it waits for its turn to start (`instances.max_starting`)";
+            ready(Truth::False, "WaitingForTurn", message.to_owned());
+        }
+        Phase::Starting => ready(Truth::False, "Starting", "its instance is starting".to_owned()),
+    }
+}
+
+fn describe_rollout(facts: &Facts, status: &mut crate::model::Status, now: OffsetDateTime) {
+    let kind = ConditionKind::RolledOut;
+    let serving = facts.serving().map(|instance| instance.revision);
+    match facts.config {
+        Config::Rendered(digest) if serving == Some(digest) => {
+            status.set_condition(kind, Truth::True, "Serving", format!("revision {} serves", digest.short()), now);
+        }
+        // Set with its cause.
+        Config::Rendered(digest) if facts.failed == Some(digest) => {}
+        Config::Rendered(digest) if facts.desired == DesiredState::Running && !facts.deleting => {
+            let message = format!("revision {} is being rolled out", digest.short());
+            status.set_condition(kind, Truth::False, "RollingOut", message, now);
+        }
+        Config::Rejected => {
+            let message = "the newest configuration was not accepted: see ConfigAccepted";
+            status.set_condition(kind, Truth::False, "ConfigNotAccepted", message, now);
+        }
+        Config::Rendered(_) | Config::Unrendered => {}
+    }
+}

@@ -1,0 +1,194 @@
+//! Requests that wait for an instance: it starts, restarts, or died a moment ago. They keep their body with the client, don't
+//! count as being on the instance, and leave in any order.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::{Instant, timeout_at};
+
+use super::{error::ProxyError, metrics::Counted};
+use crate::{
+    directory::{Availability, Directory, Endpoint, Entry, InFlight},
+    ids::WorkspaceId,
+};
+
+/// How often a waiting request makes sure that its workspace still exists.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest wait for the controller to notice that an instance is gone.
+const NOTICE: Duration = Duration::from_secs(15);
+
+/// The waiting room.
+pub(super) struct Hold {
+    directory: Arc<Directory>,
+    waiting: Mutex<HashMap<WorkspaceId, usize>>,
+    per_workspace: usize,
+    timeout: Duration,
+    gauge: Gauge,
+}
+
+/// A place in the waiting room.
+struct Place<'a> {
+    hold: &'a Hold,
+    workspace: WorkspaceId,
+    _counted: Counted,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// At most `per_workspace` requests wait for one workspace, each at most `timeout`.
+    pub fn new(directory: Arc<Directory>, per_workspace: usize, timeout: Duration, gauge: Gauge) -> Self {
+        Self { directory, waiting: Mutex::default(), per_workspace, timeout, gauge }
+    }
+
+    /// The instance, and the mark that a request is on it; waits if it must.
+    pub async fn endpoint(&self, entry: &Arc<Entry>) -> Result<(InFlight, Endpoint), ProxyError> {
+        match admit(entry)? {
+            Some(found) => Ok(found),
+            // The rare way is on the heap, so that it costs the others nothing.
+            None => Box::pin(self.wait(entry, None)).await,
+        }
+    }
+
+    /// The instance after `dead` refused a connection: waits until the controller says something else about it.
+    pub async fn endpoint_after(
+        &self,
+        entry: &Arc<Entry>,
+        dead: &Endpoint,
+    ) -> Result<(InFlight, Endpoint), ProxyError> {
+        Box::pin(self.wait(entry, Some(dead))).await
+    }
+
+    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>) -> Result<(InFlight, Endpoint), ProxyError> {
+        let _place = self.enter(entry.id)?;
+        self.directory.wake(entry.id);
+        let deadline = Instant::now() + self.timeout;
+        let notice = Instant::now() + NOTICE.min(self.timeout);
+        let mut changes = entry.subscribe();
+        loop {
+            // Marks the value as seen before it is read, so that no change falls between.
+            changes.borrow_and_update();
+            match admit(entry)? {
+                Some((_, endpoint)) if dead == Some(&endpoint) => {
+                    if Instant::now() >= notice {
+                        return Err(ProxyError::Connect("it refuses connections".into()));
+                    }
+                }
+                Some(found) => return Ok(found),
+                None => {}
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(ProxyError::HeldTooLong);
+            }
+            let _ = timeout_at(deadline.min(now + LOOK_AGAIN), changes.changed()).await;
+            if self.directory.get(entry.slug.as_str()).is_none_or(|current| current.id != entry.id) {
+                return Err(ProxyError::NoWorkspace);
+            }
+        }
+    }
+
+    fn enter(&self, workspace: WorkspaceId) -> Result<Place<'_>, ProxyError> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(workspace).or_default();
+        if *count >= self.per_workspace {
+            return Err(ProxyError::TooManyHeld);
+        }
+        *count += 1;
+        Ok(Place { hold: self, workspace, _counted: Counted::new(&self.gauge) })
+    }
+}
+
+/// What becomes of a request now; `None` if it must wait. The mark is set before the availability is read, and dropped
+/// again where there is no instance, or no restart could ever begin.
+fn admit(entry: &Arc<Entry>) -> Result<Option<(InFlight, Endpoint)>, ProxyError> {
+    let in_flight = entry.enter();
+    match entry.availability() {
+        Availability::Serving(endpoint) => Ok(Some((in_flight, endpoint))),
+        Availability::Held(_) => Ok(None),
+        Availability::Stopped => Err(ProxyError::Stopped),
+        Availability::Unavailable { reason, retry_after } => Err(ProxyError::Unavailable { reason, retry_after }),
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.hold.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.workspace) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.workspace);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        identity::SigningKey,
+        ids::{Digest, InstanceId},
+    };
+
+    fn entry() -> Arc<Entry> {
+        let (key, _) = SigningKey::generate("http://acme.localhost".into()).expect("a key");
+        Entry::new(
+            WorkspaceId::generate(),
+            "acme".parse().expect("a slug"),
+            "pro".parse().expect("a tier"),
+            Arc::new(key),
+        )
+    }
+    fn serving() -> Endpoint {
+        let address = "127.0.0.1:9".parse().expect("an address");
+        Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") }
+    }
+    fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
+        let (directory, _hints) = Directory::new();
+        let entry = entry();
+        directory.insert([entry.clone()]);
+        (Arc::new(Hold::new(directory, per_workspace, timeout, Gauge::default())), entry)
+    }
+
+    #[tokio::test]
+    async fn a_held_request_leaves_when_the_instance_serves_and_does_not_count_before() {
+        let (hold, entry) = rig(10, Duration::from_secs(60));
+        let waiting = tokio::spawn({
+            let (hold, entry) = (hold.clone(), entry.clone());
+            async move { hold.endpoint(&entry).await.map(|(_, endpoint)| endpoint) }
+        });
+        while hold.gauge.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        entry.idle().await;
+        let endpoint = serving();
+        entry.publish(Availability::Serving(endpoint.clone()));
+        assert_eq!(waiting.await.expect("joined").expect("served"), endpoint);
+        assert!(hold.waiting.lock().expect("no panic").is_empty());
+        assert_eq!(hold.gauge.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_room_a_deadline_and_a_wish_are_three_answers() {
+        let (hold, entry) = rig(0, Duration::from_secs(60));
+        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::TooManyHeld)));
+        let (hold, entry) = rig(1, Duration::ZERO);
+        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::HeldTooLong)));
+        entry.publish(Availability::Stopped);
+        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::Stopped)));
+        let endpoint = serving();
+        entry.publish(Availability::Serving(endpoint.clone()));
+        assert!(hold.endpoint(&entry).await.is_ok());
+        assert!(matches!(hold.endpoint_after(&entry, &endpoint).await, Err(ProxyError::Connect(_))));
+        hold.directory.remove(&entry.slug, entry.id);
+        entry.publish(Availability::Held("starting"));
+        let (hold, entry) = (Hold { timeout: Duration::from_secs(60), ..Arc::into_inner(hold).expect("one") }, entry);
+        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::NoWorkspace)));
+        assert_eq!(entry.in_flight(), 0);
+    }
+}
