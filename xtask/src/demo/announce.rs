@@ -99,12 +99,15 @@ pub fn print(files: &Files, facts: &Value, took: Duration) {
         );
     }
     let orbitd = format!("{} --config {}", paths::program("orbitd").display(), files.path("orbitd.toml").display());
-    let policy = files.path("policies/pro.toml");
-    println!("look around:\n\n  {orbitd} workspace get acme");
-    println!("\nswap a policy while traffic flows: give users another namespace, look, put it back:\n");
+    let policy = files.path("policies/free.toml").display().to_string();
+    let asked = workspaces.iter().find(|workspace| workspace["slug"] == "globex").cloned().unwrap_or_default();
+    let url = of(&asked, "url");
+    println!("\nswap a policy while traffic flows (what globex reads when it asks for a plugin outside its tier):\n");
     println!(
-        "  sed -i 's/^refusal_status.*//; s/^\\[router.settings\\]/&\\nrefusal_status = 418/' {} && sleep 1 && {orbitd} policy status",
-        policy.display()
+        "  sed -i 's/^refusal = .*/refusal = \"{{plugin}} costs extra in tier {{tier}}\"/' {policy} && sleep 1 && \\\n  \
+         curl --resolve {}:127.0.0.1 -H 'Authorization: Bearer {}' {url}/api/kubernetes/clusters\n\n  {orbitd} policy status",
+        url.trim_start_matches("http://"),
+        of(&asked, "token"),
     );
     println!("\nchange acme's config (requests wait while its Backstage restarts; none fails):\n");
     println!(
