@@ -82,8 +82,8 @@ pub enum CallErrorKind {
 
 impl LoadError {
     pub(crate) fn world(found: &[World], wanted: World) -> Self {
-        let found = found.iter().map(|world| format!("a {}", world.name())).collect::<Vec<_>>().join(" and ");
-        Self::World(format!("this is {found}, the binding asks for a {}", wanted.name()))
+        let found = found.iter().map(|world| world.with_article()).collect::<Vec<_>>().join(" and ");
+        Self::World(format!("this is {found}, the binding asks for {}", wanted.with_article()))
     }
     pub(crate) fn compiler(action: &'static str, error: &io::Error) -> Self {
         Self::Compiler { action, reason: error.to_string() }

@@ -1,7 +1,7 @@
 //! The clock that ends guests which run too long: a thread that moves the engine's epoch every millisecond.
 //!
 //! A thousand wake-ups a second are no way to idle, so the thread rests after [`IDLE_TICKS`] without a call. Invariant: a rest
-//! never begins while a guest runs, because no budget is longer than [`MAX_BUDGET`], which is shorter than the idle time.
+//! never begins while a guest runs, because no call outlives [`MAX_WALL_TICKS`], which are fewer than the idle ones.
 
 use std::{
     sync::{
@@ -18,6 +18,8 @@ use wasmtime::Engine;
 pub const TICK: Duration = Duration::from_millis(1);
 /// No call may be given more.
 pub const MAX_BUDGET: Duration = Duration::from_secs(5);
+/// By the wall clock no call runs longer, ticks.
+pub const MAX_WALL_TICKS: u64 = 8_000;
 const IDLE_TICKS: u32 = 10_000;
 
 /// Owns the thread; the thread ends when this is dropped.

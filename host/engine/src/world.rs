@@ -30,6 +30,14 @@ impl World {
         }
     }
 
+    pub(crate) fn with_article(self) -> &'static str {
+        match self {
+            Self::Router => "a router",
+            Self::Authorizer => "an authorizer",
+            Self::Renderer => "a renderer",
+        }
+    }
+
     /// The exported interface without its version.
     fn interface(self) -> &'static str {
         match self {
@@ -58,8 +66,8 @@ impl World {
         if others.is_empty() {
             let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
             return Err(LoadError::World(format!(
-                "this is no policy: it exports {exports}, a {} exports {}@{VERSION}",
-                self.name(),
+                "this is no policy: it exports {exports}, {} exports {}@{VERSION}",
+                self.with_article(),
                 self.interface()
             )));
         }

@@ -12,7 +12,15 @@ const LIMITS: Limits = Limits { budget: Duration::from_millis(30), memory_bytes:
 /// A router whose three functions are given. Memory: 16 pages; `$answer` is where an answer is built.
 fn router(route: &str, start: &str) -> Vec<u8> {
     let text = include_str!("router.wat").replace(";;ROUTE", route).replace(";;START", start);
-    wat::parse_str(text).expect("well-formed text")
+    let mut module = wat::parse_str(text).expect("well-formed text");
+    let mut wit = wit_parser::Resolve::default();
+    let (package, _) = wit.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit")).expect("the WIT");
+    let world = wit.select_world(&[package], Some("router")).expect("the world");
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &wit, world, encoding, false).expect("embedded");
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.validate(true);
+    encoder.module(&module).expect("a module").encode().expect("a component")
 }
 
 /// Writes `forward { plugin: "catalog", timeout-ms: 7, extra: [] }`.
@@ -118,7 +126,7 @@ fn a_wrong_world_is_named() {
     let compiler = compiler();
     let compiled = compiler.compile(&router(FORWARD, "")).expect("compiled");
     let error = Authorizer::load(&compiler, &compiled, "{}", LIMITS).err().expect("no authorizer").to_string();
-    assert_eq!(error, "this is a router, the binding asks for a authorizer");
+    assert_eq!(error, "this is a router, the binding asks for an authorizer");
 }
 
 #[test]
