@@ -22,8 +22,12 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LINKER: &str = "wasm-ld-19";
 
 /// Shipped policies go to `policies/modules`, test fixtures to `policies/modules/fixtures`.
-const POLICIES: &[(&str, &str)] =
-    &[("route-plugins", ""), ("claims", ""), ("render-app-config", ""), ("hostile", "fixtures")];
+const POLICIES: &[(&str, &str)] = &[
+    ("route-plugins", ""),
+    ("claims", ""),
+    ("render-app-config", ""),
+    ("hostile", "fixtures"),
+];
 
 /// Builds the guest policies.
 #[derive(Debug, Parser)]

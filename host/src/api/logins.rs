@@ -11,7 +11,7 @@ use super::{
     error::Kind,
     extract::{InPath, JsonBody},
 };
-use crate::lifecycle::LifecycleError;
+use crate::{authn::AuthnRefusal, lifecycle::LifecycleError};
 
 /// Seconds in which a link may be opened, unless the caller says otherwise.
 const DEFAULT_LIFETIME: u64 = 3_600;
@@ -52,11 +52,9 @@ pub(super) async fn create(
         ));
     }
     let now = OffsetDateTime::now_utc();
-    let lifetime = match verify(&app, &new.token).await? {
-        // A link must not outlive what it leads to.
-        Some(expires_at) => lifetime.min(u64::try_from(expires_at - now.unix_timestamp()).unwrap_or(0).max(1)),
-        None => lifetime,
-    };
+    // A link must not outlive what it leads to.
+    let expires_at = verify(&app, &new.token).await?;
+    let lifetime = lifetime.min(u64::try_from(expires_at - now.unix_timestamp()).unwrap_or(0).max(1));
     let lifetime = Duration::from_secs(lifetime);
     let code = app.logins.issue(workspace.id, new.token, lifetime);
     if code.is_empty() {
@@ -69,7 +67,7 @@ pub(super) async fn create(
 
 /// The token's end in seconds since the epoch, if it is to be believed. A token that the proxy would refuse is refused here,
 /// where somebody can still do something about it.
-async fn verify(_app: &App, token: &str) -> Result<Option<i64>, Problem> {
+async fn verify(app: &App, token: &str) -> Result<i64, Problem> {
     let parts = token.split('.').collect::<Vec<_>>();
     let is_base64url =
         |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
@@ -79,5 +77,13 @@ async fn verify(_app: &App, token: &str) -> Result<Option<i64>, Problem> {
             "token must be a signed JWT (three base64url parts, at most 16 KiB)",
         ));
     }
-    Ok(None)
+    match app.authenticator.verify(token).await {
+        Ok(verified) => Ok(verified.expires_at),
+        Err(AuthnRefusal::Invalid(reason)) => {
+            Err(Problem::new(Kind::TokenRefused, format!("the proxy would refuse this token: {}", reason.as_str())))
+        }
+        Err(AuthnRefusal::KeysUnavailable) => {
+            Err(Problem::new(Kind::Unavailable, "the issuer's keys can't be had now; try again"))
+        }
+    }
 }

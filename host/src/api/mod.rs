@@ -42,7 +42,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{authn::Logins, lifecycle::Workspaces, policy::Policies, settings::ProxySettings};
+use crate::{authn::{Authenticator, Logins}, lifecycle::Workspaces, policy::Policies, settings::ProxySettings};
 
 /// Bytes of a body; past it 413.
 const MAX_BODY: usize = 1 << 20;
@@ -57,6 +57,8 @@ pub struct ApiState {
     pub workspaces: Workspaces,
     /// One-time logins.
     pub logins: Arc<Logins>,
+    /// Judges the tokens that links are made for.
+    pub authenticator: Arc<Authenticator>,
     /// The policies.
     pub policies: Arc<Policies>,
     /// What `/metrics` shows. Everybody registers while starting; from here on it is only read.

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use super::{App, Problem};
+use super::{App, Problem, error::Kind};
 
 /// Every binding of every tier with digest, state and, where it was refused, the reason.
 pub(super) async fn status(State(app): State<App>) -> Json<Value> {
@@ -12,10 +12,12 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
 
 /// Reads the policy folder now; the answer is the status after it. What is broken is in there: the old set keeps serving.
 pub(super) async fn reload(State(app): State<App>) -> Result<Json<Value>, Problem> {
-    Ok(Json(current(&app)))
+    match app.policies.reload().await {
+        Ok(_) => Ok(Json(current(&app))),
+        Err(error) => Err(Problem::new(Kind::Unavailable, format!("{error}; the old set keeps serving"))),
+    }
 }
 
 fn current(app: &App) -> Value {
-    let set = app.policies.snapshot();
-    json!({ "version": set.version(), "tiers": set.tiers().collect::<Vec<_>>() })
+    json!(*app.policies.status())
 }

@@ -18,7 +18,7 @@ use super::{
     signals::{Asked, Signals},
     source_loop::{self, SourceStatus},
     tasks::Tasks,
-    wiring::{self, Shared},
+    wiring::{self, LifecycleParts, Shared},
 };
 use crate::{
     api::AdminToken,
@@ -58,13 +58,13 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let settings = Arc::new(settings);
 
     // Dropped last: the lock is held until everything below is gone.
-    let data_dir = DataDir::open(&settings.data_dir)?;
+    let data_dir = Arc::new(DataDir::open(&settings.data_dir)?);
     let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
     let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
     let registry = Registry::open(&data_dir.registry(), master).await?;
     let mut metrics = Metrics::default();
     let distribution = wiring::open_distribution(&settings).await?;
-    let policies = wiring::open_policies(&settings, &mut metrics).await?;
+    let policies = wiring::open_policies(&settings, &data_dir, &mut metrics).await?;
     let authenticator = Authenticator::open(&settings.auth)?;
     let source = wiring::open_source(&settings).await?;
     let listeners::Listeners { proxy, admin, internal, addresses } = listeners::bind(&settings).await?;
@@ -72,16 +72,16 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     // Nothing was started so far; from here on a stop is an orderly one.
     let mut signals = Signals::register()?;
     let internal_paths = Arc::new(InternalPaths::default());
-    let (workspaces, directory, controller) = wiring::start_lifecycle(
-        &settings,
-        &addresses,
-        registry.clone(),
+    let parts = LifecycleParts {
+        settings: settings.clone(),
+        addresses,
+        data_dir: data_dir.clone(),
+        registry: registry.clone(),
         distribution,
-        &policies,
-        &internal_paths,
-        &mut metrics,
-    )
-    .await?;
+        policies: policies.clone(),
+        internal_paths: internal_paths.clone(),
+    };
+    let (workspaces, directory, controller) = wiring::start_lifecycle(parts, &mut metrics).await?;
     let source_status = SourceStatus::new(source.as_ref().map_or("", |source| source.name()));
     let shared = Shared {
         settings: settings.clone(),
@@ -103,6 +103,8 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     tasks.spawn("admin", |cancel| wiring::serve_admin(shared.clone(), metrics, admin, cancel));
     tasks.spawn("proxy", |cancel| wiring::serve_proxy(front, proxy, cancel));
     tasks.spawn("policies", |cancel| wiring::watch_policies(policies.clone(), cancel));
+    let rendered = workspaces.clone();
+    tasks.spawn("rendering", |cancel| wiring::render_after_swaps(policies.clone(), rendered, cancel));
     let reload_source = Arc::new(Notify::new());
     if let Some(source) = source {
         let delete = settings.source.directory.as_ref().is_some_and(|d| d.on_removed == OnRemoved::Delete);
@@ -147,7 +149,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     tasks.stop("proxy", drain, &mut signals).await;
     let stopping = Duration::from_secs(settings.instances.stop_timeout_s) + STOP_INSTANCES_EXTRA;
     tokio::select! {
-        stopped = timeout(stopping, controller.stop(options.stop_instances)) => {
+        stopped = timeout(stopping, controller.shutdown(options.stop_instances)) => {
             if stopped.is_err() {
                 tracing::error!("the controller did not end in time; `orbitd doctor` shows what still runs");
             }
@@ -155,7 +157,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         // Cancel-safe enough: what was not stopped is adopted by the next daemon.
         () = signals.stop() => tracing::warn!("cut off by a further signal; instances may run on for the next daemon"),
     }
-    for task in ["policies", "admin", "internal"] {
+    for task in ["rendering", "policies", "admin", "internal"] {
         tasks.stop(task, STOP_DEADLINE, &mut signals).await;
     }
     registry.close().await;

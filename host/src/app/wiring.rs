@@ -2,7 +2,6 @@
 //! anything.
 
 use std::{
-    fs,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -16,18 +15,15 @@ use super::listeners::Addresses;
 use crate::{
     api::{self, AdminToken, ApiState},
     authn::{Authenticator, Logins},
-    db::Registry,
+    db::{DataDir, Registry},
     directory::{Directory, InternalPaths},
     driver::Distribution,
-    lifecycle::Workspaces,
-    policy::Policies,
+    lifecycle::{self, ControllerHandle, Workspaces},
+    policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key},
     proxy::{Proxy, ProxyParts},
     settings::Settings,
     source::{DirectorySource, Source},
 };
-
-/// WIRE(D): `lifecycle::ControllerHandle`.
-pub struct ControllerHandle;
 
 /// Everything that the servers share.
 #[derive(Clone)]
@@ -62,23 +58,60 @@ pub async fn open_distribution(settings: &Settings) -> anyhow::Result<Distributi
     Ok(distribution)
 }
 
-/// Loads all tiers' policies; a broken one is reported in the status, not an error. WIRE(B): `Policies::open(options)`.
-pub async fn open_policies(settings: &Settings, _metrics: &mut Metrics) -> anyhow::Result<Arc<Policies>> {
-    let folder = &settings.policies_dir;
-    fs::read_dir(folder).with_context(|| {
-        format!("cannot read the policies in {}; set policies_dir to the folder with <tier>.toml", folder.display())
-    })?;
-    Ok(Arc::new(Policies::default()))
+/// Loads all tiers' policies; a broken one is reported in the status, not an error. Compiles in a child process of this very
+/// program (`orbitd compile-policy`).
+pub async fn open_policies(
+    settings: &Settings,
+    data_dir: &DataDir,
+    metrics: &mut Metrics,
+) -> anyhow::Result<Arc<Policies>> {
+    let program = std::env::current_exe().context("finding this program's own file, to compile policies with")?;
+    let key_file = data_dir.policy_cache_key();
+    let cache_key = load_or_create_cache_key(&key_file)
+        .with_context(|| format!("cannot use the policy cache's key {}", key_file.display()))?;
+    let options = PolicyOptions {
+        folder: settings.policies_dir.clone(),
+        cache_folder: data_dir.policy_cache(),
+        cache_key,
+        isolation: Isolation::child(program, ["compile-policy"]),
+    };
+    let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
+    let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
+    policies.metrics().register(metrics);
+    Ok(policies)
 }
 
-/// Follows the policy folder until `cancel`. WIRE(B): `policies.watch(cancel)`.
-pub async fn watch_policies(_policies: Arc<Policies>, cancel: CancellationToken) -> anyhow::Result<()> {
-    cancel.cancelled().await;
+/// Follows the policy folder until `cancel`.
+pub async fn watch_policies(policies: Arc<Policies>, cancel: CancellationToken) -> anyhow::Result<()> {
+    policies.watch(cancel).await;
     Ok(())
 }
 
-/// Reads the policy folder again (SIGHUP). WIRE(B): `policies.reload()`.
-pub async fn reload_policies(_policies: &Policies) {}
+/// Tells the controller of each new policy set, until `cancel`: every workspace is rendered again.
+pub async fn render_after_swaps(
+    policies: Arc<Policies>,
+    workspaces: Workspaces,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut versions = policies.versions();
+    loop {
+        // Cancel-safe: a version that was not waited for is still new.
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(()),
+            changed = versions.changed() => changed.context("the policies are gone")?,
+        }
+        if let Err(error) = workspaces.look_at_all().await {
+            tracing::warn!(%error, "workspaces are rendered by the next scan, not now");
+        }
+    }
+}
+
+/// Reads the policy folder again (SIGHUP).
+pub async fn reload_policies(policies: &Arc<Policies>) {
+    if let Err(error) = policies.reload().await {
+        tracing::error!(%error, "the policies could not be read again; the old set serves");
+    }
+}
 
 /// The config source that the settings name.
 pub async fn open_source(settings: &Settings) -> anyhow::Result<Option<Arc<dyn Source>>> {
@@ -89,18 +122,45 @@ pub async fn open_source(settings: &Settings) -> anyhow::Result<Option<Arc<dyn S
     Ok(Some(Arc::new(source)))
 }
 
-/// Loads the registry into the directory, adopts what still runs, starts the controller. WIRE(D): `lifecycle::start(Parts)`;
-/// it also needs the data directory, `addresses.proxy.port()` for public URLs and `addresses.internal`.
+/// What the controller is started with.
+pub struct LifecycleParts {
+    /// The settings of this run.
+    pub settings: Arc<Settings>,
+    /// Where the listeners really are.
+    pub addresses: Addresses,
+    /// Opened and locked.
+    pub data_dir: Arc<DataDir>,
+    /// Opened.
+    pub registry: Registry,
+    /// Opened.
+    pub distribution: Distribution,
+    /// Loaded.
+    pub policies: Arc<Policies>,
+    /// Shared with the internal listener.
+    pub internal_paths: Arc<InternalPaths>,
+}
+
+/// Loads the registry into the directory, adopts what still runs, starts the controller.
 pub async fn start_lifecycle(
-    _settings: &Arc<Settings>,
-    _addresses: &Addresses,
-    _registry: Registry,
-    _distribution: Distribution,
-    _policies: &Arc<Policies>,
-    _internal_paths: &Arc<InternalPaths>,
-    _metrics: &mut Metrics,
+    parts: LifecycleParts,
+    metrics: &mut Metrics,
 ) -> anyhow::Result<(Workspaces, Arc<Directory>, ControllerHandle)> {
-    Ok((Workspaces {}, Directory::new().0, ControllerHandle))
+    let (directory, hints) = Directory::new();
+    let (workspaces, controller) = lifecycle::start(lifecycle::Parts {
+        settings: parts.settings,
+        registry: parts.registry,
+        data_dir: parts.data_dir,
+        directory: directory.clone(),
+        hints,
+        internal_paths: parts.internal_paths,
+        policies: parts.policies,
+        distribution: parts.distribution,
+        proxy_port: parts.addresses.proxy.port(),
+        internal_port: parts.addresses.internal.port(),
+    })
+    .await?;
+    controller.metrics().register(metrics);
+    Ok((workspaces, directory, controller))
 }
 
 /// The front, with its metrics registered.
@@ -132,6 +192,7 @@ pub async fn serve_admin(
     let router = api::admin_router(ApiState {
         workspaces: shared.workspaces,
         logins: shared.logins,
+        authenticator: shared.authenticator,
         policies: shared.policies,
         metrics,
         token: shared.admin_token,
@@ -153,11 +214,4 @@ pub async fn serve_internal(
 ) -> anyhow::Result<()> {
     api::serve(listener, api::internal_router(paths), cancel).await;
     Ok(())
-}
-
-// === impl ControllerHandle ===
-
-impl ControllerHandle {
-    /// Ends the controller; instances run on, unless `stop_instances`.
-    pub async fn stop(self, _stop_instances: bool) {}
 }

@@ -92,17 +92,13 @@ pub fn run() -> ExitCode {
         Command::Policy(args) => block_on(Threads::One, policy::run(&global, args)),
         Command::Doctor(args) => block_on(Threads::One, doctor::run(&global, args)),
         Command::Token(args) => token::run(&global, args),
-        Command::CompilePolicy => return compile_policy(),
+        // No runtime, no threads, no log before its limits are set.
+        Command::CompilePolicy => return orbit_engine::compile_child::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(global.json),
     }
-}
-
-/// WIRE(B): `orbit_engine::compile_child::run()`; no runtime, no threads, no logging before its limits are set.
-fn compile_policy() -> ExitCode {
-    ExitCode::FAILURE
 }
 
 enum Threads {

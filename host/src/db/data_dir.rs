@@ -113,6 +113,16 @@ impl DataDir {
         self.path.join("admin.token")
     }
 
+    /// Compiled policies.
+    pub fn policy_cache(&self) -> PathBuf {
+        self.path.join("policy-cache")
+    }
+
+    /// What signs them.
+    pub fn policy_cache_key(&self) -> PathBuf {
+        self.path.join("policy-cache.key")
+    }
+
     /// One life of a workspace: its database, run directories and logs. Another life of the slug has another home.
     pub fn workspace_home(&self, slug: &Slug, id: WorkspaceId) -> PathBuf {
         self.path.join("workspaces").join(format!("{slug}-{}", tail(id)))

@@ -109,14 +109,6 @@ async fn load(shared: &Shared) -> Result<(), StartError> {
 }
 
 impl ControllerHandle {
-    /// The policy set was swapped: every workspace is rendered again. The same digest changes nothing.
-    pub async fn policies_changed(&self) -> Result<(), RegistryError> {
-        for id in self.shared.registry.workspaces_to_look_at().await? {
-            self.shared.look_at(id);
-        }
-        Ok(())
-    }
-
     /// What the controller counts.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.shared.metrics.clone()

@@ -108,6 +108,15 @@ impl Workspaces {
         Self { shared }
     }
 
+    /// Has the controller look at every workspace soon: the policy set was swapped, so each is rendered again. The same digest
+    /// changes nothing.
+    pub async fn look_at_all(&self) -> Result<(), LifecycleError> {
+        for id in self.shared.registry.workspaces_to_look_at().await? {
+            self.shared.look_at(id);
+        }
+        Ok(())
+    }
+
     /// All, by slug.
     pub async fn list(&self) -> Result<Vec<Workspace>, LifecycleError> {
         Ok(self.shared.registry.workspaces().await?)

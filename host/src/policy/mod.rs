@@ -1,11 +1,31 @@
 //! Policies: loading, binding per tier, swapping while traffic flows.
+//!
+//! ```text
+//! <tier>.toml + modules ─ binding ─ loader ─ store ══ one atomic swap ══▶ PolicySet ─ TierPolicies::{route, authorize, render}
+//!        ▲ watch                    (engine)   └─ status, metrics                          └─ answer: checked before believed
+//! ```
+//!
+//! Invariants: a set is immutable and swapped as one; a request sees one set; nothing on the request path reads a file, compiles
+//! or takes a lock that a load holds; a tier whose newest files can't be loaded keeps its last policies, and says why.
 
+mod answer;
+mod binding;
+mod cache_key;
 mod decision;
+mod loader;
+mod metrics;
+mod set;
+mod status;
+mod store;
+mod watch;
 
+pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
 };
-
-mod set;
-
-pub use set::{Policies, PolicySet, TierPolicies};
+pub use metrics::PolicyMetrics;
+pub use set::{PolicySet, TierPolicies};
+pub use status::{PolicyInfo, PolicyStatus, Refused, Reloaded, TierStatus};
+pub use store::{Policies, PolicyError, PolicyOptions};
+/// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
+pub use orbit_engine::Isolation;

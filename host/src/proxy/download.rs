@@ -32,6 +32,8 @@ pub(super) struct Download {
     upload: Option<Arc<UploadWatch>>,
     seen: u64,
     idle: Duration,
+    /// Told at the next poll.
+    failed: Option<BodyError>,
 }
 
 /// What an exchange leaves behind for its answer's body.
@@ -76,13 +78,29 @@ impl Exchange {
             upload: self.upload,
             seen: 0,
             idle: self.idle,
+            failed: None,
         }))
     }
 }
 
 impl Download {
-    /// The next piece.
+    /// The next piece. A failure is told one poll late: hyper drops what it has not written yet when a body fails, and the
+    /// client should get what came.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll_next(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                (self.link, self.in_flight, self.failed) = (None, None, Some(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            next => next,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(first) = self.first.take() {
             if self.incoming.is_end_stream() {
                 self.finish();
@@ -111,7 +129,6 @@ impl Download {
         while link.timer.poll(cx).is_ready() {
             let frames = self.upload.as_ref().map_or(0, |upload| upload.frames());
             if frames == self.seen {
-                self.link = None;
                 return Poll::Ready(Some(Err(BodyError::Silent)));
             }
             self.seen = frames;
@@ -138,11 +155,7 @@ impl Download {
                     Poll::Ready(None)
                 }
             },
-            Poll::Ready(Some(Err(error))) => {
-                self.link = None;
-                self.in_flight = None;
-                Poll::Ready(Some(Err(BodyError::Upstream(error))))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Upstream(error)))),
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)

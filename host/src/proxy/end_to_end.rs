@@ -235,9 +235,10 @@ async fn who_may_not_is_told_so_and_the_instance_hears_nothing() {
 
 #[tokio::test]
 async fn a_rejected_request_ends_the_connection_and_what_follows_it_is_not_served() {
-    let rig = Rig::start(|settings| settings.max_body_bytes = 8).await;
+    let rig = Rig::start(|settings| settings.max_body_bytes = 1000).await;
     let token = rig.token("alice", "acme");
     let auth = format!("host: acme.localhost\r\nauthorization: Bearer {token}\r\n");
+    let long = "x".repeat(1001);
     let follower = format!("GET /second HTTP/1.1\r\n{auth}\r\n");
     for (first, expected) in [
         (format!("POST / HTTP/1.1\r\n{auth}transfer-encoding: ,chunked\r\n\r\n0\r\n\r\n"), 400),
@@ -245,8 +246,8 @@ async fn a_rejected_request_ends_the_connection_and_what_follows_it_is_not_serve
         (format!("GET /a/../b HTTP/1.1\r\n{auth}\r\n"), 400),
         (format!("GET / HTTP/1.1\r\n{auth}host: acme.localhost\r\n\r\n"), 400),
         (format!("TRACE / HTTP/1.1\r\n{auth}\r\n"), 405),
-        (format!("POST / HTTP/1.1\r\n{auth}content-length: 9\r\n\r\n123456789"), 413),
-        (format!("POST / HTTP/1.1\r\n{auth}transfer-encoding: chunked\r\n\r\n9\r\n123456789\r\n0\r\n\r\n"), 413),
+        (format!("POST / HTTP/1.1\r\n{auth}content-length: 1001\r\n\r\n{long}"), 413),
+        (format!("POST / HTTP/1.1\r\n{auth}transfer-encoding: chunked\r\n\r\n3e9\r\n{long}\r\n0\r\n\r\n"), 413),
         // Denied with a body that looks like a request (P-19).
         (format!("POST / HTTP/1.1\r\nhost: acme.localhost\r\ncontent-length: {}\r\n\r\n", follower.len()), 401),
     ] {

@@ -73,11 +73,10 @@ impl Hold {
             // Marks the value as seen before it is read, so that no change falls between.
             changes.borrow_and_update();
             match admit(entry)? {
-                Some((_, endpoint)) if dead == Some(&endpoint) => {
-                    if Instant::now() >= notice {
-                        return Err(ProxyError::Connect("it refuses connections".into()));
-                    }
+                Some((_, endpoint)) if dead == Some(&endpoint) && Instant::now() >= notice => {
+                    return Err(ProxyError::Connect("it refuses connections".into()));
                 }
+                Some((_, endpoint)) if dead == Some(&endpoint) => {}
                 Some(found) => return Ok(found),
                 None => {}
             }

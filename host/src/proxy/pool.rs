@@ -22,10 +22,13 @@ const SHARDS: usize = 16;
 /// Whose connections.
 pub(super) type Key = (WorkspaceId, InstanceId);
 
+#[expect(clippy::vec_box, reason = "a link is a kilobyte that is handed on, not copied")]
+type Shard = HashMap<Key, Vec<Box<Link>>>;
+
 /// All parked connections. The last one parked is the first one out, so that the rest can age.
 #[derive(Default)]
 pub(super) struct Pool {
-    shards: [Mutex<HashMap<Key, Vec<Box<Link>>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
 }
 
 impl Pool {
@@ -70,7 +73,7 @@ impl Pool {
         }
     }
 
-    fn shard(&self, (_, boot): Key) -> MutexGuard<'_, HashMap<Key, Vec<Box<Link>>>> {
+    fn shard(&self, (_, boot): Key) -> MutexGuard<'_, Shard> {
         // The last byte of a UUIDv7 is random.
         let index = usize::from(boot.0.as_bytes()[15]) % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)

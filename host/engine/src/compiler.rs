@@ -1,0 +1,180 @@
+//! From a module's bytes to runnable code: cache, or check and compile.
+
+use std::{
+    ffi::OsString,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use wasmtime::component::Component;
+
+use crate::{
+    CacheKey, LoadError, Runtime,
+    cache::{Cache, MAX_CODE_BYTES},
+    shape,
+    trusted::TrustedCode,
+};
+
+/// Wall time of one compilation; past it the child is killed.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Of what the child says on standard error.
+const MAX_ERROR_BYTES: u64 = 4 << 10;
+
+/// Where compilation happens.
+#[derive(Debug, Clone)]
+pub enum Isolation {
+    /// In a child process with limits: this program, with arguments that make it call [`crate::compile_child::run`].
+    Child {
+        /// Usually `/proc/self/exe`'s target.
+        program: PathBuf,
+        /// The hidden verb.
+        args: Vec<OsString>,
+    },
+    /// In this process, without limits: for tests and tools, whose modules are trusted.
+    InProcess,
+}
+
+/// Compiles and remembers. Blocking: call it off the request path.
+pub struct Compiler {
+    runtime: Arc<Runtime>,
+    isolation: Isolation,
+    cache: Option<Cache>,
+}
+
+/// A compiled module; cheap to clone.
+#[derive(Clone)]
+pub struct Compiled {
+    pub(crate) component: Component,
+    pub(crate) exports: Arc<[String]>,
+    digest: [u8; 32],
+}
+
+// === impl Compiled ===
+
+impl Compiled {
+    /// SHA-256 of the module's bytes.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+// === impl Compiler ===
+
+impl Compiler {
+    /// A compiler for `runtime`. `cache` is a folder of this daemon alone, and the key that its files are signed with.
+    pub fn new(
+        runtime: Arc<Runtime>,
+        isolation: Isolation,
+        cache: Option<(&Path, CacheKey)>,
+    ) -> Result<Self, LoadError> {
+        let mut hasher = DefaultHasher::new();
+        runtime.engine.precompile_compatibility_hash().hash(&mut hasher);
+        let engine = hasher.finish();
+        let cache = cache.map(|(folder, key)| Cache::open(folder, key, engine)).transpose()?;
+        Ok(Self { runtime, isolation, cache })
+    }
+
+    /// Checks and compiles one module. Tens of milliseconds, one from the cache.
+    pub fn compile(&self, module: &[u8]) -> Result<Compiled, LoadError> {
+        // Also for what is cached: it takes a millisecond, and says which world it is.
+        let shape = shape::check(module)?;
+        let mut sum = [0; 32];
+        sum.copy_from_slice(digest(&SHA256, module).as_ref());
+        let done = |component| Compiled { component, exports: shape.exports.into(), digest: sum };
+        if let Some(cache) = &self.cache
+            && let Some(code) = cache.get(&sum)
+        {
+            match code.load(&self.runtime.engine) {
+                Ok(component) => return Ok(done(component)),
+                // Of another version of the engine whose hash is the same: not harmful, not usable.
+                Err(_) => cache.remove(&sum),
+            }
+        }
+        let code = match &self.isolation {
+            Isolation::Child { program, args } => compile_in_child(program, args, module)?,
+            Isolation::InProcess => TrustedCode(
+                self.runtime
+                    .engine
+                    .precompile_component(module)
+                    .map_err(|error| LoadError::Compile(format!("{error:#}")))?,
+            ),
+        };
+        let component = code.load(&self.runtime.engine)?;
+        if let Some(cache) = &self.cache {
+            cache.put(&sum, &code);
+        }
+        Ok(done(component))
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+}
+
+fn compile_in_child(program: &Path, args: &[OsString], module: &[u8]) -> Result<TrustedCode, LoadError> {
+    let failed = |action| move |error: io::Error| LoadError::compiler(action, &error);
+    let mut child = Command::new(program)
+        .args(args)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed("starting the compiling process"))?;
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(LoadError::Compiler { action: "starting the compiling process", reason: "no pipes".into() });
+    };
+    let module = module.to_vec();
+    // A thread per pipe: whichever end is slow, nothing waits for ever, because the kill below closes them all.
+    thread::spawn(move || {
+        let _ = stdin.write_all(&module);
+    });
+    let complaint = read_in_thread(stderr, MAX_ERROR_BYTES);
+    let code = read_in_thread(stdout, MAX_CODE_BYTES as u64);
+    let outcome = code.recv_timeout(DEADLINE);
+    if outcome.is_err() {
+        let _ = child.kill();
+    }
+    let status = reap(&mut child).map_err(failed("waiting for the compiling process"))?;
+    match outcome {
+        Ok(code) if status.success() && (code.len() as u64) < MAX_CODE_BYTES as u64 => Ok(TrustedCode(code)),
+        Ok(_) => {
+            let complaint = complaint.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+            let complaint = String::from_utf8_lossy(&complaint);
+            let said = complaint.trim();
+            Err(LoadError::Compile(match said {
+                "" => format!("the compiling process ended with {status}: out of CPU time or memory"),
+                said => said.chars().take(1000).collect(),
+            }))
+        }
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            Err(LoadError::Compile(format!("it took longer than {} s", DEADLINE.as_secs())))
+        }
+    }
+}
+
+fn read_in_thread(pipe: impl Read + Send + 'static, limit: u64) -> std::sync::mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = sync_channel(1);
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.take(limit).read_to_end(&mut bytes);
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+/// After its output ended, or after a kill: the child is gone or about to go.
+fn reap(child: &mut Child) -> io::Result<std::process::ExitStatus> {
+    child.wait()
+}

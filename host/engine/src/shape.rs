@@ -1,0 +1,204 @@
+//! What a module must look like before a compiler sees it.
+//!
+//! Compile time is a weapon (facts: 1.2 MB that cost 54 CPU-seconds), and Wasmtime does not count that as a bug. These limits
+//! are far above what a policy needs and cheap to check: one pass, nothing is built.
+
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, Encoding, Parser, Payload, Validator, WasmFeatures};
+
+use crate::LoadError;
+
+/// Bytes of a module. JavaScript engines are 12 MB; they need a limit of their own when they come.
+pub const MAX_MODULE_BYTES: usize = 4 << 20;
+const MAX_FUNCTIONS: u32 = 20_000;
+const MAX_FUNCTION_BYTES: u64 = 128 << 10;
+/// Blocks, loops, branches and calls of one function: what the register allocator's time grows with.
+const MAX_FUNCTION_BLOCKS: usize = 8_000;
+const MAX_LOCALS: u64 = 10_000;
+const MAX_CORE_MODULES: u32 = 8;
+const MAX_TABLES: u32 = 4;
+/// Types and definitions, which cost validation time.
+const MAX_ITEMS: u32 = 20_000;
+
+/// What the checks saw.
+pub struct Shape {
+    /// Names of the component's exports.
+    pub exports: Vec<String>,
+}
+
+/// Refuses what no policy may be. The error is in plain words.
+pub fn check(bytes: &[u8]) -> Result<Shape, LoadError> {
+    let refused = |text: String| Err(LoadError::Shape(text));
+    if bytes.len() > MAX_MODULE_BYTES {
+        return refused(format!("it is {} bytes long, {MAX_MODULE_BYTES} are allowed", bytes.len()));
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return refused("this is no WebAssembly file (its first bytes are not \\0asm); is it complete?".into());
+    }
+    let mut counts = Counts::default();
+    let mut exports = Vec::new();
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| LoadError::Shape(format!("it can't be read: {error}")))?;
+        match payload {
+            Payload::Version { encoding, .. } => {
+                depth += 1;
+                if depth == 1 && encoding == Encoding::Module {
+                    return refused(
+                        "this is a core WebAssembly module, not a component: encode it (`wasm-tools component new`, or build \
+                         it with `cargo xtask guests`)"
+                            .into(),
+                    );
+                }
+            }
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ModuleSection { .. } => counts.modules += 1,
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    let import = import.map_err(|error| LoadError::Shape(format!("it can't be read: {error}")))?;
+                    // An interface of types only, by which a world names its records. It carries nothing.
+                    let types_only = import.name.name.starts_with("orbit:policy/types@")
+                        && matches!(import.ty, ComponentTypeRef::Instance(_));
+                    if !types_only {
+                        return refused(format!(
+                            "it imports {}: a policy imports nothing (build it for wasm32-unknown-unknown, not for a WASI target)",
+                            import.name.name
+                        ));
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    let export = export.map_err(|error| LoadError::Shape(format!("it can't be read: {error}")))?;
+                    if export.kind == ComponentExternalKind::Instance {
+                        exports.push(export.name.name.to_owned());
+                    }
+                }
+            }
+            other => counts.see(&other)?,
+        }
+    }
+    counts.check()?;
+    Validator::new_with_features(features())
+        .validate_all(bytes)
+        .map_err(|error| LoadError::Shape(format!("it is not valid: {error}")))?;
+    Ok(Shape { exports })
+}
+
+/// WebAssembly without what a policy has no use for: threads, exceptions, GC, 64-bit memories, component-model async.
+fn features() -> WasmFeatures {
+    WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST | WasmFeatures::COMPONENT_MODEL
+}
+
+#[derive(Default)]
+struct Counts {
+    modules: u32,
+    functions: u32,
+    tables: u32,
+    memories: u32,
+    items: u32,
+}
+
+impl Counts {
+    fn see(&mut self, payload: &Payload<'_>) -> Result<(), LoadError> {
+        match payload {
+            Payload::TypeSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::ComponentTypeSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::ExportSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::ImportSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::GlobalSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::InstanceSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::ComponentInstanceSection(section) => self.items = self.items.saturating_add(section.count()),
+            Payload::FunctionSection(section) => self.functions = self.functions.saturating_add(section.count()),
+            Payload::TableSection(section) => self.tables = self.tables.saturating_add(section.count()),
+            Payload::MemorySection(section) => self.memories = self.memories.saturating_add(section.count()),
+            Payload::CodeSectionEntry(body) => return check_function(body),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), LoadError> {
+        for (what, found, allowed) in [
+            ("core modules", self.modules, MAX_CORE_MODULES),
+            ("functions", self.functions, MAX_FUNCTIONS),
+            ("tables", self.tables, MAX_TABLES),
+            ("memories", self.memories, 1),
+            ("types and definitions", self.items, MAX_ITEMS),
+        ] {
+            if found > allowed {
+                return Err(LoadError::Shape(format!("it has {found} {what}, {allowed} are allowed")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_function(body: &wasmparser::FunctionBody<'_>) -> Result<(), LoadError> {
+    use wasmparser::Operator as Op;
+    let unreadable = |error| LoadError::Shape(format!("it can't be read: {error}"));
+    let at = body.range().start;
+    let bytes = body.range().end - at;
+    if bytes > MAX_FUNCTION_BYTES {
+        return Err(LoadError::Shape(format!(
+            "the function at byte {at} is {bytes} bytes long, {MAX_FUNCTION_BYTES} are allowed"
+        )));
+    }
+    let mut locals = 0_u64;
+    for local in body.get_locals_reader().map_err(unreadable)? {
+        locals += u64::from(local.map_err(unreadable)?.0);
+    }
+    if locals > MAX_LOCALS {
+        return Err(LoadError::Shape(format!(
+            "the function at byte {at} has {locals} variables, {MAX_LOCALS} are allowed"
+        )));
+    }
+    let mut blocks = 0;
+    let mut operators = body.get_operators_reader().map_err(unreadable)?;
+    while !operators.eof() {
+        blocks += match operators.read().map_err(unreadable)? {
+            Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::Br { .. } | Op::BrIf { .. } | Op::Call { .. } => 1,
+            Op::CallIndirect { .. } => 1,
+            Op::BrTable { targets } => targets.len() as usize + 1,
+            _ => 0,
+        };
+    }
+    if blocks > MAX_FUNCTION_BLOCKS {
+        return Err(LoadError::Shape(format!(
+            "the function at byte {at} has {blocks} branches and calls, {MAX_FUNCTION_BLOCKS} are allowed"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(wat: &str) -> String {
+        let bytes = wat::parse_str(wat).expect("well-formed text");
+        check(&bytes).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        assert!(check(b"hello").err().expect("refused").to_string().contains("no WebAssembly file"));
+        assert!(check(b"\0asm").err().expect("refused").to_string().contains("can't be read"));
+        assert!(refusal("(module)").contains("not a component"));
+        assert!(refusal(r#"(component (import "wasi:cli/run@0.2.0" (instance)))"#).contains("it imports wasi:cli/run@0.2.0"));
+        assert!(refusal(r#"(component (import "f" (func)))"#).contains("it imports f"));
+        assert!(refusal("(component (core module (memory 1)) (core module (memory 1)))").contains("2 memories, 1 are allowed"));
+        assert!(refusal("(component (core module (memory i64 1)))").contains("not valid"));
+        assert!(refusal("(component (core module (memory 1 1 shared)))").contains("not valid"));
+        let long = format!("(component (core module (func {})))", "(block (nop)) ".repeat(MAX_FUNCTION_BLOCKS + 1));
+        assert!(refusal(&long).contains("branches and calls"));
+        let many = format!("(component (core module (func (local {}))))", "i32 ".repeat(20_000));
+        assert!(refusal(&many).contains("variables"));
+    }
+
+    #[test]
+    fn exports_are_told() {
+        let bytes = wat::parse_str(r#"(component (instance $i) (export "orbit:policy/routing@1.0.0" (instance $i)))"#);
+        let shape = check(&bytes.expect("well-formed text")).expect("a component");
+        assert_eq!(shape.exports, ["orbit:policy/routing@1.0.0"]);
+    }
+}

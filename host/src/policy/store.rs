@@ -1,0 +1,178 @@
+//! Where the current set is, and the only place that replaces it.
+//!
+//! Called by: `app` (open, watch), `proxy` and `lifecycle` (snapshot), `api` (status, reload). One load at a time, under a lock
+//! that no request ever takes; publishing is one atomic store.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use orbit_engine::{CacheKey, Compiler, Isolation, LoadError, Runtime};
+use time::OffsetDateTime;
+
+use super::{
+    PolicySet,
+    loader::{Fingerprint, Loader},
+    metrics::PolicyMetrics,
+    status::{PolicyStatus, Reloaded, TierStatus},
+};
+
+/// How to open the policies.
+pub struct PolicyOptions {
+    /// Folder of `<tier>.toml` and modules.
+    pub folder: PathBuf,
+    /// Folder for compiled code; made 0700 if missing. It must be this daemon's alone.
+    pub cache_folder: PathBuf,
+    /// 32 secret bytes that sign what is in the cache; see [`super::load_or_create_cache_key`].
+    pub cache_key: [u8; 32],
+    /// Who compiles: a child process of this very program.
+    pub isolation: Isolation,
+}
+
+/// Why no policies can be opened at all. A single broken tier is no such error: see [`Policies::status`].
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The folder can't be read.
+    #[error("{0}")]
+    Folder(String),
+    /// Engine, compiler or cache can't be set up.
+    #[error("cannot set up the policy engine: {0}")]
+    Engine(#[from] LoadError),
+}
+
+/// Where the current set is; swapped as one.
+#[derive(Default)]
+pub struct Policies {
+    current: ArcSwap<PolicySet>,
+    status: ArcSwap<PolicyStatus>,
+    metrics: PolicyMetrics,
+    /// `None` for the empty default, which never loads.
+    loading: Option<Mutex<Loading>>,
+}
+
+struct Loading {
+    loader: Loader,
+    seen: Fingerprint,
+}
+
+impl Policies {
+    /// Loads every tier. A tier that can't be loaded is reported in [`Policies::status`] and left out. Blocks: compiling takes
+    /// tens of milliseconds a module, cached code one.
+    pub fn open(options: PolicyOptions) -> Result<Arc<Self>, PolicyError> {
+        let runtime = Runtime::start()?;
+        let cache = (options.cache_folder.as_path(), CacheKey::new(&options.cache_key));
+        let compiler = Compiler::new(runtime, options.isolation, Some(cache))?;
+        let metrics = PolicyMetrics::default();
+        let loader = Loader::new(options.folder, compiler, metrics.clone());
+        let loading = Some(Mutex::new(Loading { loader, seen: Fingerprint::new() }));
+        let policies = Self { metrics, loading, ..Self::default() };
+        policies.load(true)?;
+        Ok(Arc::new(policies))
+    }
+
+    /// The current set; hold it for one request.
+    pub fn snapshot(&self) -> Arc<PolicySet> {
+        self.current.load_full()
+    }
+
+    /// What serves and what was refused.
+    pub fn status(&self) -> Arc<PolicyStatus> {
+        self.status.load_full()
+    }
+
+    /// The counters, to be registered once.
+    pub fn metrics(&self) -> &PolicyMetrics {
+        &self.metrics
+    }
+
+    /// Reads everything again, now; tiers whose file is gone are dropped. Returns when the new set serves.
+    pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, PolicyError> {
+        let policies = self.clone();
+        blocking(move || policies.load(true)).await
+    }
+
+    /// What the files look like now, if that is not what was loaded last.
+    pub(super) fn changed(&self) -> Option<Fingerprint> {
+        let loading = self.loading.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = loading.loader.fingerprint();
+        (now != loading.seen).then_some(now)
+    }
+
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        let loading = self.loading.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(loading.loader.folder().to_owned())
+    }
+
+    /// Blocks.
+    pub(super) fn load(&self, drop_missing: bool) -> Result<Reloaded, PolicyError> {
+        let Some(loading) = &self.loading else {
+            return Ok(Reloaded { swapped: false, set_version: 0, refused: Vec::new() });
+        };
+        let mut loading = loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.snapshot();
+        // Which modules a tier names is only known after reading it: look before and after, and believe the look before
+        // for what it covers, so that a change during the load is seen by the next look.
+        let before = loading.loader.fingerprint();
+        let loaded = loading.loader.load(&old, drop_missing).map_err(PolicyError::Folder)?;
+        loading.seen = loading.loader.fingerprint();
+        loading.seen.extend(before);
+        let modules = loading.loader.fingerprint();
+        loading.seen.retain(|path, _| modules.contains_key(path));
+
+        let same = old.version > 0
+            && loaded.tiers.len() == old.tiers.len()
+            && loaded.tiers.iter().all(|(tier, new)| old.tiers.get(tier).is_some_and(|old| Arc::ptr_eq(old, new)));
+        let now = OffsetDateTime::now_utc();
+        let before = self.status();
+        let version = if same { old.version } else { old.version + 1 };
+        let mut status = PolicyStatus {
+            set_version: version,
+            active_since: if same { before.active_since } else { Some(now) },
+            tiers: Vec::new(),
+        };
+        let names: std::collections::BTreeSet<String> =
+            loaded.tiers.keys().map(ToString::to_string).chain(loaded.refused.keys().cloned()).collect();
+        for tier in names {
+            let serving = loaded.tiers.get(tier.as_str());
+            let mut refused = loaded.refused.get(&tier).cloned();
+            let known = before.tiers.iter().find(|status| status.tier == tier).and_then(|status| status.refused.as_ref());
+            if let Some(refused) = &mut refused {
+                match known {
+                    // The same fault as before: keep its date, and don't say it again.
+                    Some(known) if known.reason == refused.reason => refused.at = known.at,
+                    _ => {
+                        let kept = serving.is_some();
+                        tracing::warn!(tier, reason = refused.reason, kept, "a policy change is refused");
+                    }
+                }
+            }
+            let policies = serving.map(|policies| policies.infos()).unwrap_or_default();
+            status.tiers.push(TierStatus { tier, serving: serving.is_some(), refused, policies });
+        }
+        let outcome = match (same, loaded.refused.is_empty()) {
+            (false, _) => "swapped",
+            (true, true) => "unchanged",
+            (true, false) => "refused",
+        };
+        let refused = loaded.refused.iter().map(|(tier, refused)| (tier.clone(), refused.reason.clone())).collect();
+        if !same {
+            self.current.store(Arc::new(PolicySet { version, tiers: loaded.tiers }));
+            tracing::info!(version, tiers = status.tiers.iter().filter(|tier| tier.serving).count(), "policies swapped");
+        }
+        self.status.store(Arc::new(status));
+        self.metrics.swapped(outcome, version);
+        Ok(Reloaded { swapped: !same, set_version: version, refused })
+    }
+}
+
+/// Runs blocking work off the async threads. A panic in it is carried on: it is a bug, not a state.
+pub(super) async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only at shutdown, when the runtime drops what waits.
+        Err(_) => std::future::pending().await,
+    }
+}
