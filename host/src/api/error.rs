@@ -129,6 +129,7 @@ impl From<LifecycleError> for Problem {
             LifecycleError::NotOwner { .. } => Kind::NotOwner,
             LifecycleError::Deleting(_) => Kind::Deleting,
             LifecycleError::Invalid(_) => Kind::Invalid,
+            LifecycleError::RegistryUnavailable(_) => Kind::Unavailable,
             LifecycleError::Registry(reason) => {
                 // What the database said is for the operator's log.
                 tracing::error!(%reason, "the registry failed");

@@ -73,7 +73,7 @@ pub async fn open_policies(
         folder: settings.policies_dir.clone(),
         cache_folder: data_dir.policy_cache(),
         cache_key,
-        isolation: Isolation::child(program, ["compile-policy"]),
+        isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
     let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;

@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use orbit_engine::{CacheKey, Compiler, Isolation, LoadError, Runtime};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use super::{
     PolicySet,
@@ -48,6 +49,7 @@ pub struct Policies {
     current: ArcSwap<PolicySet>,
     status: ArcSwap<PolicyStatus>,
     metrics: PolicyMetrics,
+    versions: watch::Sender<u64>,
     /// `None` for the empty default, which never loads.
     loading: Option<Mutex<Loading>>,
 }
@@ -75,6 +77,11 @@ impl Policies {
     /// The current set; hold it for one request.
     pub fn snapshot(&self) -> Arc<PolicySet> {
         self.current.load_full()
+    }
+
+    /// The version of the set that serves; changes with each swap.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.versions.subscribe()
     }
 
     /// What serves and what was refused.
@@ -159,6 +166,7 @@ impl Policies {
         let refused = loaded.refused.iter().map(|(tier, refused)| (tier.clone(), refused.reason.clone())).collect();
         if !same {
             self.current.store(Arc::new(PolicySet { version, tiers: loaded.tiers }));
+            self.versions.send_replace(version);
             tracing::info!(version, tiers = status.tiers.iter().filter(|tier| tier.serving).count(), "policies swapped");
         }
         self.status.store(Arc::new(status));
