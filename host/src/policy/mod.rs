@@ -19,6 +19,11 @@ mod status;
 mod store;
 mod watch;
 
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod testing;
+
 pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
