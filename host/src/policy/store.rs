@@ -137,7 +137,8 @@ impl Policies {
         for tier in names {
             let serving = loaded.tiers.get(tier.as_str());
             let mut refused = loaded.refused.get(&tier).cloned();
-            let known = before.tiers.iter().find(|status| status.tier == tier).and_then(|status| status.refused.as_ref());
+            let known =
+                before.tiers.iter().find(|status| status.tier == tier).and_then(|status| status.refused.as_ref());
             if let Some(refused) = &mut refused {
                 match known {
                     // The same fault as before: keep its date, and don't say it again.
@@ -159,7 +160,11 @@ impl Policies {
         let refused = loaded.refused.iter().map(|(tier, refused)| (tier.clone(), refused.reason.clone())).collect();
         if !same {
             self.current.store(Arc::new(PolicySet { version, tiers: loaded.tiers }));
-            tracing::info!(version, tiers = status.tiers.iter().filter(|tier| tier.serving).count(), "policies swapped");
+            tracing::info!(
+                version,
+                tiers = status.tiers.iter().filter(|tier| tier.serving).count(),
+                "policies swapped"
+            );
         }
         self.status.store(Arc::new(status));
         self.metrics.swapped(outcome, version);

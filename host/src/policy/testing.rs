@@ -18,10 +18,8 @@ pub fn router(status: u16, reason: &str) -> Vec<u8> {
 /// An authorizer that allows `user`.
 pub fn authorizer(user: &str) -> Vec<u8> {
     // ok(allow { user, ownership: [], extra: [] }) at 1024.
-    let body = format!(
-        "(i32.store (i32.const 1032) (i32.const 600)) (i32.store (i32.const 1036) (i32.const {}))",
-        user.len()
-    );
+    let body =
+        format!("(i32.store (i32.const 1032) (i32.const 600)) (i32.store (i32.const 1036) (i32.const {}))", user.len());
     module("authorizer", "authorization", "authorize", "i32", &body, user)
 }
 
