@@ -68,10 +68,12 @@ impl Exchange {
             self.pool.park(self.key, self.link);
             return Body::Whole(first);
         }
+        let mut link = self.link;
+        link.timer.arm(Instant::now() + self.idle);
         Body::Stream(Box::new(Download {
             incoming,
             first,
-            link: Some(self.link),
+            link: Some(link),
             in_flight: Some(self.in_flight),
             pool: self.pool,
             key: self.key,
