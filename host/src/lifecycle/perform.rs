@@ -242,6 +242,7 @@ impl Work<'_> {
             self.event("Lost", format!("instance {id} was gone when orbitd was started"));
         } else {
             let log = self.shared.driver.log_tail(&home, cause::QUOTED_LINES).await.unwrap_or_default();
+            let log = cause::lines_of(id, log);
             let last = live.as_ref().and_then(|live| live.last_failure.as_deref());
             let cause = self.cause(why, was_serving, exit, &report, &log, last);
             let cause = self.redacted(cause, &row).await;
