@@ -258,6 +258,7 @@ async fn forward(
             client,
             link,
             in_flight,
+            endpoint,
             counted,
             idle: proxy.idle,
             ends: Instant::now() + Duration::from_secs(left.clamp(1, 86_400 * 30)),
@@ -267,7 +268,10 @@ async fn forward(
         return Ok(Response::from_parts(head, Body::empty()));
     }
     let key = (entry.id, endpoint.boot);
-    let exchange = Exchange { link, pool: proxy.pool.clone(), key, in_flight, upload: watch, idle: proxy.idle };
+    let event_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+    let event_stream_of = event_stream.then_some(endpoint);
+    let pool = proxy.pool.clone();
+    let exchange = Exchange { link, pool, key, in_flight, event_stream_of, upload: watch, idle: proxy.idle };
     Ok(Response::from_parts(head, exchange.into_body(incoming)))
 }
 
