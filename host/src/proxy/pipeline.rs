@@ -268,7 +268,8 @@ async fn forward(
         return Ok(Response::from_parts(head, Body::empty()));
     }
     let key = (entry.id, endpoint.boot);
-    let event_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+    let event_stream =
+        head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
     let event_stream_of = event_stream.then_some(endpoint);
     let pool = proxy.pool.clone();
     let exchange = Exchange { link, pool, key, in_flight, event_stream_of, upload: watch, idle: proxy.idle };
