@@ -29,6 +29,9 @@ const RUSTFLAGS: &str = "-Clink-arg=-zstack-size=32768 -Clink-arg=--initial-memo
 const POLICIES: &[(&str, &str)] =
     &[("route-plugins", ""), ("claims", ""), ("render-app-config", ""), ("hostile", "fixtures")];
 
+/// `(component (import "f" (func)))`: asks for what no policy gets. For tests.
+const IMPORTS: &[u8] = b"\0asm\x0d\0\x01\0\x07\x05\x01\x40\0\x01\0\x0a\x06\x01\0\x01f\x01\0";
+
 /// Builds the guest policies.
 #[derive(Debug, Parser)]
 pub struct Args {
@@ -72,6 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
         replace(&folder.join(format!("{name}.wasm")), &component)?;
         println!("guests: {name:<18} {:>7} bytes  sha256:{}", component.len(), hash([component.as_slice()]));
     }
+    replace(&modules.join("fixtures/imports.wasm"), IMPORTS)?;
     replace(&key_file, key.as_bytes())
 }
 

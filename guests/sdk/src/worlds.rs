@@ -145,11 +145,11 @@ macro_rules! export_router {
                         <$policy as $crate::Router>::inputs,
                     )
                 }
-        fn route(settings: Vec<u8>, request: $crate::RouteRequest) -> Result<$crate::RouteDecision, String> {
+                fn route(settings: Vec<u8>, request: $crate::RouteRequest) -> Result<$crate::RouteDecision, String> {
                     <$policy as $crate::Router>::route(&$crate::from_bytes(&settings)?, request)
                 }
             }
-            $crate::bindings::router::export_router_bindings!(Exported with_types_in $crate::bindings::router);
+    $crate::bindings::router::export_router_bindings!(Exported with_types_in $crate::bindings::router);
         };
     };
 }
