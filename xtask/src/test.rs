@@ -39,6 +39,8 @@ fn staged(args: &Args, stages: &mut Stages) -> Result<()> {
 fn build(stages: &mut Stages) -> Result<()> {
     stages.run("guest policies", || guests::run(&guests::Args { force: false }))?;
     stages.run("building the daemon and the tests", || {
-        paths::run(paths::cargo().args(["test", "--release", "--locked", "--workspace", "--no-run"]))
+        // Programs too: `cargo test --no-run` leaves out the daemon, which the suite starts.
+        let targets = ["--bins", "--tests", "--examples"];
+        paths::run(paths::cargo().args(["build", "--release", "--locked", "--workspace"]).args(targets))
     })
 }
