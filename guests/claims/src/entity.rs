@@ -73,7 +73,19 @@ mod tests {
     fn good_names_stay_and_no_two_become_one() {
         assert_eq!(name("alice"), "alice");
         assert_eq!(name("team-42.x_y"), "team-42.x_y");
-        let odd = ["alice@example.com", "alice-example.com", "Alice", "ALICE", "ali ce", "ali-ce", "-", "@", "ä", "a--b", "a-b"];
+        let odd = [
+            "alice@example.com",
+            "alice-example.com",
+            "Alice",
+            "ALICE",
+            "ali ce",
+            "ali-ce",
+            "-",
+            "@",
+            "ä",
+            "a--b",
+            "a-b",
+        ];
         let mut seen: Vec<String> = odd.iter().map(|text| name(text)).collect();
         seen.push(name("alice"));
         // A name made to look like another one's result.

@@ -87,7 +87,8 @@ impl Authorizer for Claims {
 
     fn authorize(settings: &Settings, request: AuthorizeRequest) -> Result<AuthorizeDecision, String> {
         let text = |name: &str| claim(&request.claims, name);
-        let Some(roles) = text(&settings.workspaces_claim).and_then(|json| membership::roles_in(json, &request.workspace))
+        let Some(roles) =
+            text(&settings.workspaces_claim).and_then(|json| membership::roles_in(json, &request.workspace))
         else {
             return Ok(deny(403, format!("you are not a member of workspace {}", request.workspace)));
         };
@@ -133,7 +134,13 @@ mod tests {
     use super::*;
     use orbit_policy_sdk::Pair;
 
-    fn decide(settings: &str, method: &str, path: &str, plugin: &str, claims: &[(&str, &str)]) -> Result<String, String> {
+    fn decide(
+        settings: &str,
+        method: &str,
+        path: &str,
+        plugin: &str,
+        claims: &[(&str, &str)],
+    ) -> Result<String, String> {
         let settings = Claims::check(serde_json::from_str(settings).expect("settings")).expect("good settings");
         let request = AuthorizeRequest {
             workspace: "acme".into(),

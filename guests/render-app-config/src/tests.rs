@@ -11,11 +11,16 @@ fn settings(more: Value) -> Settings {
     settings.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let text = settings.to_string();
     // As at run time: through JSON and the packed form.
-    let configured = orbit_policy_sdk::to_configured(&text, RenderAppConfig::check, |_| Vec::new()).expect("good settings");
+    let configured =
+        orbit_policy_sdk::to_configured(&text, RenderAppConfig::check, |_| Vec::new()).expect("good settings");
     orbit_policy_sdk::from_bytes(&configured.settings).expect("its own bytes")
 }
 
-fn render(settings: &Settings, config: Value, plugins: Option<&[&str]>) -> Result<(Value, Vec<String>, Vec<String>), String> {
+fn render(
+    settings: &Settings,
+    config: Value,
+    plugins: Option<&[&str]>,
+) -> Result<(Value, Vec<String>, Vec<String>), String> {
     let request = RenderRequest {
         workspace: "team-42".into(),
         tier: "free".into(),
@@ -52,7 +57,9 @@ fn the_tier_lies_under_and_over_the_workspace() {
 
 #[test]
 fn a_forbidden_key_is_an_error_or_a_notice() {
-    for asked in [json!({"backend": {"listen": 1}}), json!({"app": {"baseUrl": "x"}}), json!({"techdocs": {"builder": "local"}})] {
+    for asked in
+        [json!({"backend": {"listen": 1}}), json!({"app": {"baseUrl": "x"}}), json!({"techdocs": {"builder": "local"}})]
+    {
         let error = render(&settings(json!({})), asked.clone(), None).expect_err("forbidden");
         assert!(error.contains("may not be set in tier free"), "{error}");
         let lenient = settings(json!({"on_forbidden_key": "notice"}));
@@ -73,7 +80,8 @@ fn a_section_may_not_be_replaced_by_something_else() {
 
 #[test]
 fn plugins_outside_the_tier_are_left_out_with_a_notice() {
-    let (_, plugins, notices) = render(&settings(json!({})), json!({}), Some(&["kubernetes", "techdocs"])).expect("rendered");
+    let (_, plugins, notices) =
+        render(&settings(json!({})), json!({}), Some(&["kubernetes", "techdocs"])).expect("rendered");
     assert_eq!(plugins, ["app", "auth", "catalog", "techdocs"]);
     assert_eq!(notices, ["plugin kubernetes is not part of tier free and was left out"]);
     let strict = settings(json!({"on_forbidden_plugin": "error"}));
@@ -95,7 +103,8 @@ fn nothing_may_read_the_operators_machine() {
         let asked = json!({"integrations": {"github": value}});
         assert!(render(&settings(json!({})), asked.clone(), None).is_err(), "{asked}");
     }
-    let file = json!({"catalog": {"locations": [{"type": "url", "target": "https://x"}, {"type": "file", "target": "/etc"}]}});
+    let file =
+        json!({"catalog": {"locations": [{"type": "url", "target": "https://x"}, {"type": "file", "target": "/etc"}]}});
     assert!(render(&settings(json!({})), file, None).is_err());
     let url = json!({"catalog": {"locations": [{"type": "url", "target": "https://x"}]}});
     assert!(render(&settings(json!({})), url, None).is_ok());

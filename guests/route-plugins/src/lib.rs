@@ -62,7 +62,8 @@ impl Router for RoutePlugins {
         }
         settings.plugins.sort();
         settings.plugins.dedup();
-        if let Some(plugin) = settings.timeouts_ms.keys().find(|plugin| settings.plugins.binary_search(plugin).is_err()) {
+        if let Some(plugin) = settings.timeouts_ms.keys().find(|plugin| settings.plugins.binary_search(plugin).is_err())
+        {
             return Err(format!("timeouts_ms names {plugin:?}, which is not among plugins"));
         }
         if let Some(prefix) = settings.hidden.iter().find(|prefix| !prefix.starts_with('/')) {
@@ -165,7 +166,9 @@ mod tests {
 
     #[test]
     fn another_spelling_of_api_is_not_the_app() {
-        for path in ["/API/kubernetes", "/Api", "//api/kubernetes", "/%61pi/kubernetes", "/.backstage", "/.BACKSTAGE/health"] {
+        for path in
+            ["/API/kubernetes", "/Api", "//api/kubernetes", "/%61pi/kubernetes", "/.backstage", "/.BACKSTAGE/health"]
+        {
             assert_eq!(plugin(path), None, "{path}");
         }
         assert!(plugin("/.backstagex").is_some() && plugin("/apis").is_some());

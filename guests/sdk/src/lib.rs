@@ -2,21 +2,29 @@
 //!
 //! A policy is a type that implements [`Router`], [`Authorizer`] or [`Renderer`], and one line that exports it:
 //!
-//! ```ignore
-//! use orbit_policy_sdk::{About, Decision, Refusal, Router, RouteRequest, forward, refuse};
+//! ```
+//! use orbit_policy_sdk::{About, RouteDecision, RouteRequest, Router, forward, header, refuse};
+//! use serde::{Deserialize, Serialize};
 //!
-//! #[derive(serde::Serialize, serde::Deserialize)]
+//! #[derive(Serialize, Deserialize)]
 //! #[serde(deny_unknown_fields)]
-//! struct Settings { closed: bool }
+//! struct Settings {
+//!     closed: bool,
+//! }
 //!
 //! struct Door;
+//!
 //! impl Router for Door {
 //!     type Settings = Settings;
-//!     const ABOUT: About = About { name: "door", version: "1.0.0", inputs: &["path"], settings_schema: "" };
+//!     const ABOUT: About =
+//!         About { name: "door", version: "1.0.0", inputs: &["header:x-door"], settings_schema: "" };
+//!
 //!     fn route(settings: &Settings, request: RouteRequest) -> Result<RouteDecision, String> {
-//!         if settings.closed { Ok(refuse(503, "closed")) } else { Ok(forward(plugin_of(&request.path), 0)) }
+//!         let knocked = header(&request.headers, "x-door").is_some();
+//!         if settings.closed && !knocked { Ok(refuse(503, "closed for today")) } else { Ok(forward("", 0)) }
 //!     }
 //! }
+//!
 //! orbit_policy_sdk::export_router!(Door);
 //! ```
 //!
@@ -26,14 +34,17 @@
 #![allow(clippy::result_large_err)]
 
 mod about;
+#[cfg(target_family = "wasm")]
+mod memory;
 mod prepared;
 mod worlds;
 
 pub use about::About;
 pub use prepared::{from_bytes, to_configured};
 pub use worlds::{
-    Allow, AuthorizeDecision, AuthorizeRequest, Authorizer, Configured, Description, Forward, Pair, Refusal, RenderRequest,
-    Rendered, Renderer, RouteDecision, RouteRequest, Router, allow, claim, deny, forward, header, refuse,
+    Allow, AuthorizeDecision, AuthorizeRequest, Authorizer, Configured, Description, Forward, Pair, Refusal,
+    RenderRequest, Rendered, Renderer, RouteDecision, RouteRequest, Router, allow, claim, deny, forward, header,
+    refuse,
 };
 
 #[doc(hidden)]

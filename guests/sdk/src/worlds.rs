@@ -139,13 +139,17 @@ macro_rules! export_router {
                     <$policy as $crate::Router>::ABOUT.description()
                 }
                 fn configure(settings: String) -> Result<$crate::Configured, String> {
-                    $crate::to_configured(&settings, <$policy as $crate::Router>::check, <$policy as $crate::Router>::inputs)
+                    $crate::to_configured(
+                        &settings,
+                        <$policy as $crate::Router>::check,
+                        <$policy as $crate::Router>::inputs,
+                    )
                 }
                 fn route(settings: Vec<u8>, request: $crate::RouteRequest) -> Result<$crate::RouteDecision, String> {
                     <$policy as $crate::Router>::route(&$crate::from_bytes(&settings)?, request)
                 }
             }
-            $crate::bindings::router::export_router_bindings!(Exported with_types_in $crate::bindings::router);
+    $crate::bindings::router::export_router_bindings!(Exported with_types_in $crate::bindings::router);
         };
     };
 }
@@ -204,7 +208,7 @@ macro_rules! export_renderer {
                     <$policy as $crate::Renderer>::render(&$crate::from_bytes(&settings)?, request)
                 }
             }
-            $crate::bindings::renderer::export_renderer_bindings!(Exported with_types_in $crate::bindings::renderer);
+    $crate::bindings::renderer::export_renderer_bindings!(Exported with_types_in $crate::bindings::renderer);
         };
     };
 }

@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let authorizer = Arc::new(Authorizer::load(&compiler, &compiled, "{}", limits)?);
 
     let names: Vec<String> = (0..20).map(|n| format!("x-header-number-{n}")).collect();
-    let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "a value of a usual length, say")).collect();
+    let headers: Vec<(&str, &str)> =
+        names.iter().map(|name| (name.as_str(), "a value of a usual length, say")).collect();
     for threads in [1, 2] {
         let one = router.clone();
         report("route-plugins, no header", threads, move |_| {
@@ -45,7 +46,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
         let one = authorizer.clone();
         report("claims, 3 claims", threads, move |_| {
-            let claims = [("groups", r#"["team-a"]"#), ("sub", r#""alice""#), ("workspaces", r#"{"acme":["developer"]}"#)];
+            let claims =
+                [("groups", r#"["team-a"]"#), ("sub", r#""alice""#), ("workspaces", r#"{"acme":["developer"]}"#)];
             let asked = AuthorizerRequest { request: request(&[]), plugin: "catalog", claims: &claims };
             black_box(one.authorize(&asked).is_ok());
         });

@@ -64,7 +64,11 @@ macro_rules! world {
                     settings_schema: said.settings_schema,
                 })
             }
-            fn configure(&self, store: &mut Store<State>, settings: &str) -> wasmtime::Result<Result<Configured, String>> {
+            fn configure(
+                &self,
+                store: &mut Store<State>,
+                settings: &str,
+            ) -> wasmtime::Result<Result<Configured, String>> {
                 let guest = self.instantiate(&mut *store)?;
                 let answer = guest.$interface().call_configure(store, settings)?;
                 Ok(answer.map(|said| Configured { settings: said.settings, inputs: said.inputs }))

@@ -40,12 +40,9 @@ fn compile() -> Result<(), String> {
 }
 
 fn limit() -> rustix::io::Result<()> {
-    for (resource, amount) in [
-        (Resource::Cpu, MAX_CPU_SECONDS),
-        (Resource::As, MAX_ADDRESS_SPACE),
-        (Resource::Fsize, 0),
-        (Resource::Core, 0),
-    ] {
+    for (resource, amount) in
+        [(Resource::Cpu, MAX_CPU_SECONDS), (Resource::As, MAX_ADDRESS_SPACE), (Resource::Fsize, 0), (Resource::Core, 0)]
+    {
         setrlimit(resource, Rlimit { current: Some(amount), maximum: Some(amount) })?;
     }
     Ok(())

@@ -28,8 +28,8 @@ pub use cache::CacheKey;
 pub use compiler::{Compiled, Compiler, Isolation};
 pub use error::{CallError, CallErrorKind, LoadError};
 pub use policy::{
-    About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, Renderer, RendererRequest, RenderedConfig, Router,
-    RouterDecision, RouterRequest,
+    About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, RenderedConfig, Renderer, RendererRequest,
+    Router, RouterDecision, RouterRequest,
 };
 pub use runtime::Runtime;
 pub use sandbox::Limits;

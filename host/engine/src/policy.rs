@@ -193,7 +193,9 @@ fn load<P: bindings::World>(
         .map_err(|error| LoadError::Call { call: "configure", error })?
         .map_err(|reason| LoadError::Settings(sentence(&reason)))?;
     if configured.settings.len() > MAX_PREPARED_BYTES {
-        return Err(LoadError::Description(format!("its prepared settings are longer than {MAX_PREPARED_BYTES} bytes")));
+        return Err(LoadError::Description(format!(
+            "its prepared settings are longer than {MAX_PREPARED_BYTES} bytes"
+        )));
     }
     let inputs = Inputs::parse(said.inputs.iter().chain(&configured.inputs), world)?;
     Ok(Policy { runtime, pre, about, inputs, settings: configured.settings, limits })
@@ -211,7 +213,8 @@ impl Router {
             exports::orbit::policy::routing::{Decision, Request},
             orbit::policy::types::PairParam,
         };
-        let headers: Vec<PairParam<'_>> = asked.headers.iter().map(|&(name, value)| PairParam { name, value }).collect();
+        let headers: Vec<PairParam<'_>> =
+            asked.headers.iter().map(|&(name, value)| PairParam { name, value }).collect();
         let request = Request {
             workspace: asked.workspace,
             tier: asked.tier,
@@ -292,11 +295,7 @@ impl Renderer {
             guest.orbit_policy_rendering().call_render(store, &self.settings, &request)
         })?;
         let rendered = answer.map_err(|reason| CallError::new(CallErrorKind::Error, sentence(&reason)))?;
-        Ok(RenderedConfig {
-            app_config: rendered.app_config,
-            plugins: rendered.plugins,
-            notices: rendered.notices,
-        })
+        Ok(RenderedConfig { app_config: rendered.app_config, plugins: rendered.plugins, notices: rendered.notices })
     }
 }
 

@@ -47,7 +47,11 @@ impl State {
         let first = *self.first.get_or_insert(now);
         let allowed = TICK * u32::try_from(half).unwrap_or(u32::MAX);
         let used = now.saturating_sub(first);
-        if self.deadlines > 1 && used + TICK >= allowed { Err(Trap::Interrupt) } else { Ok(UpdateDeadline::Continue(half)) }
+        if self.deadlines > 1 && used + TICK >= allowed {
+            Err(Trap::Interrupt)
+        } else {
+            Ok(UpdateDeadline::Continue(half))
+        }
     }
 }
 
@@ -91,7 +95,8 @@ pub(crate) fn run<R>(
 fn classify(error: &wasmtime::Error, state: &State, budget: Duration) -> CallError {
     use CallErrorKind::{Contract, Memory, Timeout, Trap as Trapped, Unavailable};
     let starved = || {
-        let message = format!("it asked for more than its {} KiB of memory, or for too large a table", state.memory_bytes >> 10);
+        let message =
+            format!("it asked for more than its {} KiB of memory, or for too large a table", state.memory_bytes >> 10);
         CallError::new(Memory, message)
     };
     match error.downcast_ref::<Trap>() {

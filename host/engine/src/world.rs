@@ -90,7 +90,9 @@ mod tests {
             error(World::Router, &["orbit:policy/rendering@1.0.0"]),
             "this is a renderer, the binding asks for a router"
         );
-        assert!(error(World::Router, &["orbit:policy/routing@2.0.0"]).contains("routing@2.0.0, this host speaks 1.0.0"));
+        assert!(
+            error(World::Router, &["orbit:policy/routing@2.0.0"]).contains("routing@2.0.0, this host speaks 1.0.0")
+        );
         assert!(error(World::Router, &["wasi:cli/run@0.2.0"]).contains("this is no policy"));
         assert!(World::Router.check(&["orbit:policy/routing@1.0.0".to_owned()]).is_ok());
     }

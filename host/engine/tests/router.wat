@@ -1,4 +1,4 @@
-;; A router by hand. ;;ROUTE stands for the body of `route`, ;;START for that of the start function.
+;; A router by hand; the test fills in the bodies of `route` and of the start function.
 (module
   (memory (export "memory") 16)
   (data (i32.const 512) "catalog")

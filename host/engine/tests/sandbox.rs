@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use orbit_engine::{
-    Authorizer, CacheKey, CallError, CallErrorKind, Compiler, Isolation, Limits, LoadError, Router, RouterDecision, RouterRequest,
-    Runtime,
+    Authorizer, CacheKey, CallError, CallErrorKind, Compiler, Isolation, Limits, LoadError, Router, RouterDecision,
+    RouterRequest, Runtime,
 };
 
 const LIMITS: Limits = Limits { budget: Duration::from_millis(30), memory_bytes: 1 << 20, result_bytes: 64 << 10 };
@@ -109,7 +109,8 @@ fn each_way_to_misbehave_has_its_name_and_the_next_call_works() {
 fn one_string_a_million_times_is_bounded() {
     // `extra` is a list of 60,000 pairs that all lie in the same memory: cheap for the guest, not for the host.
     let compiler = compiler();
-    let bomb = FORWARD.replace("(i32.store (i32.const 1048) (i32.const 0))", "(i32.store (i32.const 1048) (i32.const 60000))");
+    let bomb =
+        FORWARD.replace("(i32.store (i32.const 1048) (i32.const 0))", "(i32.store (i32.const 1048) (i32.const 60000))");
     assert_eq!(ask(&load(&compiler, &bomb)).expect_err("too large").kind, CallErrorKind::Contract);
 }
 

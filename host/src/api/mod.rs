@@ -42,7 +42,12 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{authn::{Authenticator, Logins}, lifecycle::Workspaces, policy::Policies, settings::ProxySettings};
+use crate::{
+    authn::{Authenticator, Logins},
+    lifecycle::Workspaces,
+    policy::Policies,
+    settings::ProxySettings,
+};
 
 /// Bytes of a body; past it 413.
 const MAX_BODY: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! The router from outside, over an empty registry: what everybody meets before any workspace is touched.
 
-use std::sync::atomic::Ordering;
+use std::{path::Path, sync::atomic::Ordering};
 
 use axum::{
     body::{Body, to_bytes},
@@ -10,10 +10,15 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::{
+    db::DataDir, directory::Directory, driver::Distribution, identity::MasterKey, lifecycle, settings::AuthSettings,
+};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 struct Api {
+    /// Removed with it.
+    _dir: tempfile::TempDir,
     router: Router,
     ready: Arc<AtomicBool>,
 }
@@ -24,12 +29,39 @@ struct Answer {
     body: String,
 }
 
-/// A registry without workspaces.
-fn empty_registry() -> Workspaces {
-    Workspaces {}
+/// All workspaces of a registry without any, in `dir`.
+async fn no_workspaces(dir: &Path) -> Workspaces {
+    let data_dir = Arc::new(DataDir::open(dir).expect("a data directory"));
+    let master = MasterKey::load_or_create(&data_dir.master_key()).expect("a master key");
+    let registry = crate::db::Registry::open(&data_dir.registry(), Arc::new(master)).await.expect("a registry");
+    let (directory, hints) = Directory::new();
+    // Nothing is ever started from it: no workspace wants an instance.
+    let distribution = Distribution {
+        root: dir.to_owned(),
+        name: "none".into(),
+        version: "0".into(),
+        digest: "none".into(),
+        node: "/bin/false".into(),
+        launcher: dir.join("launcher.js"),
+        plugins: Default::default(),
+        warning: None,
+    };
+    let parts = lifecycle::Parts {
+        settings: Arc::default(),
+        registry,
+        data_dir,
+        directory,
+        hints,
+        internal_paths: Arc::default(),
+        policies: Arc::default(),
+        distribution,
+        proxy_port: 7080,
+        internal_port: 7082,
+    };
+    lifecycle::start(parts).await.expect("a controller").0
 }
 
-fn api() -> Api {
+async fn api() -> Api {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("admin.token");
@@ -40,7 +72,8 @@ fn api() -> Api {
     let counter = prometheus_client::metrics::counter::Counter::<u64>::default();
     metrics.register("orbitd_tries", "Tries", counter);
     let state = ApiState {
-        workspaces: empty_registry(),
+        workspaces: no_workspaces(&dir.path().join("data")).await,
+        authenticator: Authenticator::open(&AuthSettings::default()).expect("no issuers"),
         logins: Arc::default(),
         policies: Arc::default(),
         metrics: Arc::new(metrics),
@@ -51,7 +84,7 @@ fn api() -> Api {
         hosts: vec!["orbitd.example.org".into()],
         shutdown: CancellationToken::new(),
     };
-    Api { router: admin_router(state), ready }
+    Api { router: admin_router(state), ready, _dir: dir }
 }
 
 impl Api {
@@ -95,7 +128,7 @@ impl Answer {
 
 #[tokio::test]
 async fn only_the_admin_token_opens_the_api() {
-    let api = api();
+    let api = api().await;
     let wrong = format!("Bearer {}", TOKEN.replace('0', "1"));
     let basic = format!("Basic {TOKEN}");
     for path in ["/v1/workspaces", "/v1/nowhere", "/", "/metrics/x", "/v1/../metrics"] {
@@ -121,7 +154,7 @@ async fn only_the_admin_token_opens_the_api() {
 
 #[tokio::test]
 async fn a_foreign_host_is_misdirected_even_with_the_token() {
-    let api = api();
+    let api = api().await;
     let send = |host: Option<&str>, uri: &str| {
         let mut request = Request::builder().uri(uri).header("authorization", format!("Bearer {TOKEN}"));
         if let Some(host) = host {
@@ -143,7 +176,7 @@ async fn a_foreign_host_is_misdirected_even_with_the_token() {
 
 #[tokio::test]
 async fn what_is_no_route_and_what_is_no_method_are_problems_too() {
-    let api = api();
+    let api = api().await;
     for path in ["/", "/v1", "/v1/workspaces/", "/v1/workspaces/acme/nothing", "/v2/workspaces"] {
         api.ask("GET", path, None).await.is_problem(404, "no-such-route", &[]);
     }
@@ -155,7 +188,7 @@ async fn what_is_no_route_and_what_is_no_method_are_problems_too() {
 
 #[tokio::test]
 async fn a_bad_body_names_field_and_place() {
-    let api = api();
+    let api = api().await;
     let create = async |body: &str| api.ask("POST", "/v1/workspaces", Some(body)).await;
     create("{").await.is_problem(400, "bad-request", &["line 1 column"]);
     create(r#"{"slug":"acme"}"#).await.is_problem(422, "invalid", &["tier"]);
@@ -179,7 +212,7 @@ async fn a_bad_body_names_field_and_place() {
 
 #[tokio::test]
 async fn bodies_have_a_limit_and_catalogues_a_larger_one() {
-    let api = api();
+    let api = api().await;
     let body = |size: usize| format!("{{\"token\":\"{}\"}}", "a".repeat(size));
     let link = "/v1/workspaces/acme/login-links";
     api.ask("POST", link, Some(&body(1 << 20))).await.is_problem(413, "too-large", &["1 MiB"]);
@@ -190,7 +223,7 @@ async fn bodies_have_a_limit_and_catalogues_a_larger_one() {
 
 #[tokio::test]
 async fn bad_names_and_queries_are_refused_before_the_registry_is_asked() {
-    let api = api();
+    let api = api().await;
     api.ask("GET", "/v1/workspaces/Acme", None).await.is_problem(400, "bad-request", &["\"Acme\"", "slug"]);
     api.ask("GET", "/v1/workspaces/a%2Fb", None).await.is_problem(400, "bad-request", &["slug"]);
     api.ask("GET", "/v1/workspaces/%FF", None).await.is_problem(400, "bad-request", &[]);
@@ -205,7 +238,7 @@ async fn bad_names_and_queries_are_refused_before_the_registry_is_asked() {
 
 #[tokio::test]
 async fn monitoring_needs_no_token() {
-    let api = api();
+    let api = api().await;
     let get = async |path: &str| {
         api.send(Request::get(path).header("host", "localhost").body(Body::empty()).expect("a request")).await
     };
@@ -221,7 +254,7 @@ async fn monitoring_needs_no_token() {
 
 #[tokio::test]
 async fn the_description_names_every_route_with_its_methods() {
-    let api = api();
+    let api = api().await;
     let described: Value = serde_json::from_str(&api.ask("GET", "/openapi.json", None).await.body).expect("JSON");
     let described = described["paths"].as_object().expect("paths");
     for (path, operations) in described {
@@ -251,7 +284,8 @@ async fn a_connection_is_served_and_a_stop_ends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("an address");
     let cancel = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, api().router, cancel.clone()));
+    let api = api().await;
+    let server = tokio::spawn(serve(listener, api.router.clone(), cancel.clone()));
     let mut client = TcpStream::connect(address).await.expect("connected");
     client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("written");
     let mut head = [0; 15];

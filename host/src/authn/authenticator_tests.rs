@@ -330,3 +330,65 @@ async fn without_issuers_every_token_is_refused() {
     let refused = nobody.verify_at(&rig.token(&claims()), NOW).await.expect_err("nobody is trusted");
     assert_eq!(refused, AuthnRefusal::Invalid(Reason::Issuer));
 }
+
+/// A key URL that answers each connection with what `answer` says, and counts.
+async fn fake_idp(answer: impl Fn(usize) -> String + Send + 'static) -> (String, Arc<std::sync::atomic::AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
+    let asked = Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counter = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let number = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut request = [0; 2048];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answer(number).as_bytes()).await;
+        }
+    });
+    (url, asked)
+}
+
+fn http_ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_key_url_is_asked_once_per_cooldown_whatever_the_tokens_say() {
+    let key = ec();
+    let document = json!({"keys": [ec_jwk(&key, "k1")]}).to_string();
+    let (url, asked) = fake_idp(move |_| http_ok(&document)).await;
+    let mut settings = issuer(Path::new(""));
+    (settings.jwks_file, settings.jwks_url) = (None, Some(url));
+    let authenticator = open(vec![settings]);
+    let payload = claims().to_string();
+    let good = sign_es256(&key, r#"{"alg":"ES256","kid":"k1"}"#, &payload);
+    for n in 0..50 {
+        let unknown = sign_es256(&key, &format!(r#"{{"alg":"ES256","kid":"unknown-{n}"}}"#), &payload);
+        let refused = authenticator.verify_at(&unknown, NOW).await.expect_err("unknown");
+        assert_eq!(refused, AuthnRefusal::Invalid(Reason::Key));
+        authenticator.verify_at(&good, NOW).await.expect("others are not disturbed");
+    }
+    // One for the first token, one because keys that were never confirmed are due at once.
+    assert!(asked.load(std::sync::atomic::Ordering::SeqCst) <= 2);
+}
+
+#[tokio::test]
+async fn a_key_url_that_gives_no_keys_is_unavailable_and_not_followed() {
+    let (elsewhere, followed) = fake_idp(|_| http_ok("{}")).await;
+    for answer in [
+        "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+        http_ok("<html>"),
+        http_ok(r#"{"keys":[]}"#),
+        http_ok(&" ".repeat((256 << 10) + 1)),
+        format!("HTTP/1.1 302 Found\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    ] {
+        let (url, _) = fake_idp(move |_| answer.clone()).await;
+        let mut settings = issuer(Path::new(""));
+        (settings.jwks_file, settings.jwks_url) = (None, Some(url));
+        let token = sign_es256(&ec(), r#"{"alg":"ES256","kid":"k1"}"#, &claims().to_string());
+        let refused = open(vec![settings]).verify_at(&token, NOW).await.expect_err("no keys");
+        assert_eq!(refused, AuthnRefusal::KeysUnavailable);
+    }
+    assert_eq!(followed.load(std::sync::atomic::Ordering::SeqCst), 0);
+}

@@ -1,6 +1,6 @@
 //! Opens the registry: durability, integrity, migrations.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     SqlitePool,
@@ -27,6 +27,9 @@ impl Registry {
     /// Opens the file, or makes it; checks it; brings its schema up to date.
     pub async fn open(path: &Path, master_key: Arc<MasterKey>) -> Result<Self, RegistryError> {
         let failed = |source| open_error(path, source);
+        // SQLite would make it readable to all; its log and shared memory take their mode from it.
+        let created = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        created.map_err(|error| failed(sqlx::Error::Io(error)))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)

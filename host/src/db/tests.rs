@@ -49,7 +49,7 @@ async fn what_was_stored_is_read_again_after_a_restart() {
     assert!(matches!(again, Err(RegistryError::SlugTaken)), "{again:?}");
     registry.close().await;
     let registry = open(dir.path()).await.expect("opened again");
-    assert_eq!(registry.workspaces().await.expect("listed"), [acme.clone()]);
+    assert_eq!(registry.workspaces().await.expect("listed"), std::slice::from_ref(&acme));
     assert_eq!(registry.signing_key(acme.id).await.expect("read").as_deref(), Some(b"key".as_slice()));
     assert_eq!(registry.directory_rows().await.expect("read").len(), 1);
 }
@@ -105,7 +105,7 @@ async fn boot_secrets_are_sealed_and_go_with_their_workspace() {
         kernel_boot: None,
     };
     registry.insert_instance(&row).await.expect("stored");
-    assert_eq!(registry.instances_of(acme.id).await.expect("read"), [row.clone()]);
+    assert_eq!(registry.instances_of(acme.id).await.expect("read"), std::slice::from_ref(&row));
     let stored: String = sqlx::query_scalar("SELECT boot_secret FROM backstage_instances")
         .fetch_one(&registry.reader)
         .await

@@ -88,7 +88,7 @@ pub struct Endpoint {
     pub revision: Digest,
 }
 
-/// A request that counts as being on the instance until this is dropped. Streams and WebSockets keep theirs to the end.
+/// A request that counts as being on the instance until this is dropped. What lives long drops it and follows [`Entry::left`].
 pub struct InFlight(Arc<Entry>);
 
 // === impl Directory ===
@@ -168,6 +168,17 @@ impl Entry {
     /// Follows the availability. A waiting request must drop its [`InFlight`] first, or no restart could ever begin.
     pub fn subscribe(&self) -> watch::Receiver<Availability> {
         self.availability.subscribe()
+    }
+
+    /// Waits until requests no longer go to `endpoint`: it is held, stopped, gone or replaced. For what lives long (WebSockets,
+    /// event streams): it must not keep a restart waiting, so it counts itself out and ends at this. Cancel-safe.
+    pub fn left(&self, endpoint: Endpoint) -> impl Future<Output = ()> + Send + use<> {
+        let mut availability = self.subscribe();
+        async move {
+            let elsewhere = |now: &Availability| !matches!(now, Availability::Serving(on) if *on == endpoint);
+            // An error is the end of the entry: nothing goes there any more.
+            let _ = availability.wait_for(elsewhere).await;
+        }
     }
 
     /// Publishes; only the controller does.

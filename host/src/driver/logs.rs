@@ -1,6 +1,9 @@
 //! An instance's log: an O_APPEND file that outlives the daemon, bounded, with one old file beside it.
 
+use std::{io::Write, path::PathBuf};
+
 use super::{DriverError, Home};
+use crate::ids::InstanceId;
 
 /// Lines that [`tail`] returns at most.
 pub const MAX_LOG_LINES: usize = 5_000;
@@ -24,6 +27,13 @@ pub(super) fn tail(home: &Home, lines: usize) -> Result<Vec<String>, DriverError
     Ok(all[from..].iter().map(|line| line.chars().take(MAX_LINE_CHARS).collect()).collect())
 }
 
+/// Says in the log whose lines follow: one log holds the lines of all of a workspace's instances, one after the other.
+pub(super) fn mark_start(home: &Home, id: InstanceId) -> Result<(), DriverError> {
+    let failed = |source| DriverError::File { operation: "write", path: PathBuf::from(LOG), source };
+    writeln!(home.append(LOG)?, "{{\"service\":\"orbitd\",\"level\":\"info\",\"message\":\"instance {id} starts\"}}")
+        .map_err(failed)
+}
+
 /// Rotates a log that is over `limit` bytes: the end of it (at most `limit`) becomes the old file, and the file itself is
 /// emptied in place, because the instance keeps it open. Lines written in between are lost.
 pub(super) fn limit(home: &Home, limit: u64) -> Result<(), DriverError> {
@@ -39,8 +49,6 @@ pub(super) fn limit(home: &Home, limit: u64) -> Result<(), DriverError> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]

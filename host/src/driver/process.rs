@@ -120,7 +120,7 @@ fn prepare(launch: &Launch, max_log_bytes: u64) -> Result<(), DriverError> {
     for (name, text) in &launch.catalog {
         home.write_new(&format!("{run}/catalog/{name}"), text.as_bytes())?;
     }
-    home.append(logs::LOG)?;
+    logs::mark_start(&home, launch.id)?;
     logs::limit(&home, max_log_bytes)
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::driver::{Exit, FailurePhase, Report};
+use crate::{
+    driver::{Exit, FailurePhase, Report},
+    ids::InstanceId,
+};
 
 /// Log lines that a cause quotes, and characters of each.
 pub(super) const QUOTED_LINES: usize = 20;
@@ -29,6 +32,15 @@ pub(super) fn of_end(was_serving: bool, exit: Option<Exit>, report: &Report, log
     };
     append_log(&mut text, log);
     text
+}
+
+/// Of the workspace's log, what this instance wrote: the driver marks where it begins.
+pub(super) fn lines_of(id: InstanceId, mut log: Vec<String>) -> Vec<String> {
+    let mark = format!("instance {id} starts");
+    match log.iter().rposition(|line| line.contains(&mark)) {
+        Some(position) => log.split_off(position + 1),
+        None => log,
+    }
 }
 
 /// Adds the end of the log.
@@ -72,6 +84,14 @@ mod tests {
         assert!(text.lines().all(|line| line.len() <= 400) && text.contains("line 49"));
         let text = of_end(true, Some(Exit::Signal(9)), &report, &[]);
         assert_eq!(text, "the instance ended with signal 9 (killed: out of memory?) while it served");
+    }
+
+    #[test]
+    fn an_earlier_instances_lines_are_not_quoted() {
+        let id = InstanceId::generate();
+        let log = ["old".to_owned(), format!("{{\"message\":\"instance {id} starts\"}}"), "new".to_owned()];
+        assert_eq!(lines_of(id, log.to_vec()), ["new"]);
+        assert_eq!(lines_of(InstanceId::generate(), log.to_vec()).len(), 3, "the mark was rotated away");
     }
 
     #[test]

@@ -23,12 +23,20 @@ use crate::{
 /// How old the knowledge about secrets' files may become, and a rejection by a failing policy.
 const FRESH_FOR: time::Duration = time::Duration::seconds(25);
 
+/// `ConfigAccepted`'s reason while the source's newest entry can't be used.
+pub(super) const SOURCE_REJECTED: &str = "SourceRejected";
+
 impl Work<'_> {
     /// Brings the live state up to date. Sends nothing to any instance.
     pub(super) async fn observe(&mut self) -> Result<(), Trouble> {
         self.observe_entry().await?;
         self.observe_processes().await;
         self.observe_secrets().await;
+        let accepted = self.workspace.status.condition(ConditionKind::ConfigAccepted);
+        if self.shared.rejection(self.id()).is_none() && accepted.is_some_and(|c| c.reason == SOURCE_REJECTED) {
+            // The source's entry is good again: what the renderer thinks of the spec is what counts now.
+            self.live.rendered = None;
+        }
         Ok(())
     }
 

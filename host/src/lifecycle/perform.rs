@@ -233,15 +233,19 @@ impl Work<'_> {
         let why = live.as_ref().and_then(|live| live.ending.as_ref()).map(|ending| ending.why);
         // Gone when this daemon looked first: the machine was restarted, or it ended unseen. Only its own words count.
         let unseen = live.as_ref().is_none_or(|live| live.process.is_none());
+        // The daemon that started it was killed before it had handed over the start message.
+        let adopted = live.as_ref().is_some_and(|live| live.adopted);
+        let cut_off = adopted && report.failed.as_ref().is_some_and(|failure| failure.phase == FailurePhase::Message);
         let wanted = why.is_some_and(Why::is_wish) || row.state == InstanceState::Stopping && why.is_none();
         let was_serving =
             row.state == InstanceState::Running || live.as_ref().is_some_and(|live| live.serving_since.is_some());
         if facts.deleting || wanted || why == Some(Why::Surplus) {
             self.event("Ended", format!("instance {id} was ended"));
-        } else if unseen && report.failed.is_none() {
-            self.event("Lost", format!("instance {id} was gone when orbitd was started"));
+        } else if cut_off || unseen && report.failed.is_none() {
+            self.event("Lost", format!("instance {id} ended while no orbitd watched it"));
         } else {
             let log = self.shared.driver.log_tail(&home, cause::QUOTED_LINES).await.unwrap_or_default();
+            let log = cause::lines_of(id, log);
             let last = live.as_ref().and_then(|live| live.last_failure.as_deref());
             let cause = self.cause(why, was_serving, exit, &report, &log, last);
             let cause = self.redacted(cause, &row).await;

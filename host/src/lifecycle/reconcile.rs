@@ -88,7 +88,9 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
                 return Ok(until.map(|at| instant(at, now)));
             }
             step => {
-                tracing::debug!(workspace = %work.workspace.slug, ?step, "step");
+                if !matches!(step, Step::Probe(_)) {
+                    tracing::debug!(workspace = %work.workspace.slug, ?step, "step");
+                }
                 let done = work.perform(step, &facts, now).await;
                 work.save(None).await?;
                 done?;

@@ -4,6 +4,7 @@
 use time::OffsetDateTime;
 
 use super::{
+    observe::SOURCE_REJECTED,
     reconcile::Work,
     step::{Config, Facts, ProcessFacts},
 };
@@ -63,12 +64,12 @@ impl Work<'_> {
             Some(reason) => {
                 let message = format!("{reason} (the last good one stays)");
                 let kind = ConditionKind::ConfigAccepted;
-                if status.set_condition(kind, Truth::False, "SourceRejected", message.clone(), now) {
+                if status.set_condition(kind, Truth::False, SOURCE_REJECTED, message.clone(), now) {
                     newly_rejected = Some(message);
                 }
             }
             None => {
-                let stale = |c: &crate::model::Condition| c.reason == "SourceRejected";
+                let stale = |c: &crate::model::Condition| c.reason == SOURCE_REJECTED;
                 if status.condition(ConditionKind::ConfigAccepted).is_some_and(stale) {
                     status.set_condition(
                         ConditionKind::ConfigAccepted,

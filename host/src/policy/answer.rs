@@ -102,7 +102,9 @@ fn is_entity_ref(text: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
     };
     text.split_once(':')
-        .and_then(|(kind, rest)| rest.split_once('/').map(|(namespace, name)| part(kind) && part(namespace) && part(name)))
+        .and_then(|(kind, rest)| {
+            rest.split_once('/').map(|(namespace, name)| part(kind) && part(namespace) && part(name))
+        })
         .unwrap_or(false)
 }
 
@@ -129,7 +131,8 @@ mod tests {
     fn a_refusal_is_an_error_status_and_one_plain_line() {
         let refuse = |status, reason: &str| routing(RouterDecision::Refuse { status, reason: reason.into() });
         assert!(refuse(404, "not here").is_ok());
-        for (status, reason) in [(200, ""), (302, ""), (600, ""), (403, "a\r\nb"), (403, "\0"), (403, &"x".repeat(501))] {
+        for (status, reason) in [(200, ""), (302, ""), (600, ""), (403, "a\r\nb"), (403, "\0"), (403, &"x".repeat(501))]
+        {
             assert!(refuse(status, reason).is_err(), "{status} {reason}");
         }
     }
@@ -144,7 +147,15 @@ mod tests {
             panic!("refused")
         };
         assert_eq!(user.ownership, ["user:default/alice", "group:default/team-a"]);
-        for bad in ["alice", "user:alice", "group:default/a", "user:default/", "user:default/a b", "user:default/A", "user:d/a/b"] {
+        for bad in [
+            "alice",
+            "user:alice",
+            "group:default/a",
+            "user:default/",
+            "user:default/a b",
+            "user:default/A",
+            "user:d/a/b",
+        ] {
             assert!(allow(bad, &[]).is_err(), "{bad}");
         }
         assert!(allow("user:default/alice", &["nonsense"]).is_err());

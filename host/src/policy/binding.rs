@@ -131,7 +131,9 @@ fn json(value: &toml::Value, at: &str) -> Result<Value, String> {
         toml::Value::Integer(number) => Value::from(*number),
         toml::Value::Float(number) => Value::from(*number),
         toml::Value::Boolean(truth) => Value::from(*truth),
-        toml::Value::Datetime(_) => return Err(format!("settings.{at} is a date, which JSON has not: write it as text")),
+        toml::Value::Datetime(_) => {
+            return Err(format!("settings.{at} is a date, which JSON has not: write it as text"));
+        }
         toml::Value::Array(items) => {
             Value::Array(items.iter().map(|item| json(item, at)).collect::<Result<_, String>>()?)
         }
@@ -149,7 +151,8 @@ fn json(value: &toml::Value, at: &str) -> Result<Value, String> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "[router]\nmodule = \"modules/r.wasm\"\n[[authorizer]]\nmodule = \"a.wasm\"\n[renderer]\nmodule = \"c.wasm\"\n";
+    const GOOD: &str =
+        "[router]\nmodule = \"modules/r.wasm\"\n[[authorizer]]\nmodule = \"a.wasm\"\n[renderer]\nmodule = \"c.wasm\"\n";
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
@@ -179,7 +182,10 @@ mod tests {
 
     #[test]
     fn settings_become_json_and_limits_have_bounds() {
-        let text = GOOD.replace("[renderer]", "[authorizer.settings]\na = [1, true]\nb.c = \"x\"\n[authorizer.limits]\nbudget_ms = 0\n[renderer]");
+        let text = GOOD.replace(
+            "[renderer]",
+            "[authorizer.settings]\na = [1, true]\nb.c = \"x\"\n[authorizer.limits]\nbudget_ms = 0\n[renderer]",
+        );
         let file = TierFile::parse(&text).expect("parsed");
         assert_eq!(file.authorizer[0].settings_json().expect("JSON"), r#"{"a":[1,true],"b":{"c":"x"}}"#);
         assert!(file.authorizer[0].limits(World::Authorizer).expect_err("too small").contains("budget_ms"));

@@ -17,7 +17,8 @@ use time::OffsetDateTime;
 use super::{
     binding::{Binding, TierFile},
     metrics::PolicyMetrics,
-    set::{Bound, PolicySet, TierOutcomes, TierPolicies},
+    remembered::Remembered,
+    set::{Bound, Decides, Loaded, PolicySet, TierOutcomes, TierPolicies},
     status::{PolicyInfo, Refused},
 };
 use crate::ids::{Digest, TierName};
@@ -26,7 +27,7 @@ use crate::ids::{Digest, TierName};
 const MAX_FILES: usize = 1_000;
 
 /// What a look at the folder came to.
-pub(super) struct Loaded {
+pub(super) struct Look {
     pub tiers: BTreeMap<TierName, Arc<TierPolicies>>,
     /// By tier, or by the stem of a file that names none.
     pub refused: BTreeMap<String, Refused>,
@@ -49,9 +50,9 @@ pub(super) struct Loader {
     folder: PathBuf,
     compiler: Compiler,
     metrics: PolicyMetrics,
-    routers: HashMap<Key, Weak<Router>>,
-    authorizers: HashMap<Key, Weak<Authorizer>>,
-    renderers: HashMap<Key, Weak<Renderer>>,
+    routers: HashMap<Key, Weak<Loaded<Router>>>,
+    authorizers: HashMap<Key, Weak<Loaded<Authorizer>>>,
+    renderers: HashMap<Key, Weak<Loaded<Renderer>>>,
     modules: Vec<PathBuf>,
 }
 
@@ -76,9 +77,9 @@ impl Loader {
     }
 
     /// Loads every tier. A tier that can't be loaded keeps what `old` has; one whose file is gone too, unless `drop_missing`.
-    pub fn load(&mut self, old: &PolicySet, drop_missing: bool) -> Result<Loaded, String> {
+    pub fn load(&mut self, old: &PolicySet, drop_missing: bool) -> Result<Look, String> {
         let now = OffsetDateTime::now_utc();
-        let mut loaded = Loaded { tiers: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut loaded = Look { tiers: BTreeMap::new(), refused: BTreeMap::new() };
         self.modules.clear();
         let mut compiled = HashMap::new();
         for (stem, path) in tier_files(&self.folder)? {
@@ -160,12 +161,7 @@ impl Loader {
         Ok(Arc::new(TierPolicies { router, authorizers, renderer, outcomes }))
     }
 
-    fn bind<P: Kind>(
-        &mut self,
-        world: World,
-        binding: &Binding,
-        place: &mut Place<'_>,
-    ) -> Result<Bound<P>, Fault> {
+    fn bind<P: Kind>(&mut self, world: World, binding: &Binding, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {
         let module = binding.module.display().to_string();
         let fault = |digest, reason: String| Fault {
             world: Some(world.name()),
@@ -196,7 +192,8 @@ impl Loader {
                         code
                     }
                 };
-                let policy = Arc::new(P::load(&self.compiler, &code, &settings, limits).map_err(named)?);
+                let policy = P::load(&self.compiler, &code, &settings, limits).map_err(named)?;
+                let policy = Arc::new(Loaded { policy, remembered: Remembered::new() });
                 P::alive(self).insert(key, Arc::downgrade(&policy));
                 policy
             }
@@ -206,7 +203,7 @@ impl Loader {
             info.world == world.name() && info.digest == digest && info.settings_digest == key.settings
         };
         let before = place.previous.and_then(|previous| previous.infos().into_iter().find(same));
-        let about = P::about(&policy);
+        let about = P::about(&policy.policy);
         let info = PolicyInfo {
             world: world.name(),
             policy: about.name.clone(),
@@ -249,9 +246,9 @@ struct Place<'a> {
 }
 
 /// What the loader needs of each world's policy.
-trait Kind: Sized {
+trait Kind: Decides + Sized {
     fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError>;
-    fn alive(loader: &mut Loader) -> &mut HashMap<Key, Weak<Self>>;
+    fn alive(loader: &mut Loader) -> &mut HashMap<Key, Weak<Loaded<Self>>>;
     fn about(policy: &Self) -> &About;
 }
 
@@ -261,7 +258,7 @@ macro_rules! kind {
             fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError> {
                 <$policy>::load(compiler, code, settings, limits)
             }
-            fn alive(loader: &mut Loader) -> &mut HashMap<Key, Weak<Self>> {
+            fn alive(loader: &mut Loader) -> &mut HashMap<Key, Weak<Loaded<Self>>> {
                 &mut loader.$field
             }
             fn about(policy: &Self) -> &About {
@@ -277,7 +274,10 @@ kind!(Renderer, renderers);
 /// `<stem>.toml` at the top of the folder, by name.
 fn tier_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     let entries = fs::read_dir(folder).map_err(|error| {
-        format!("cannot read the policies folder {}: {error}; set policies_dir to the folder of <tier>.toml", folder.display())
+        format!(
+            "cannot read the policies folder {}: {error}; set policies_dir to the folder of <tier>.toml",
+            folder.display()
+        )
     })?;
     let mut files: Vec<_> = entries
         .flatten()

@@ -14,18 +14,24 @@ mod cache_key;
 mod decision;
 mod loader;
 mod metrics;
+mod remembered;
 mod set;
 mod status;
 mod store;
 mod watch;
+
+#[cfg(test)]
+mod store_tests;
+#[cfg(test)]
+mod testing;
 
 pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
 };
 pub use metrics::PolicyMetrics;
+/// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
+pub use orbit_engine::Isolation;
 pub use set::{PolicySet, TierPolicies};
 pub use status::{PolicyInfo, PolicyStatus, Refused, Reloaded, TierStatus};
 pub use store::{Policies, PolicyError, PolicyOptions};
-/// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
-pub use orbit_engine::Isolation;

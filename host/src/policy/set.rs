@@ -5,11 +5,15 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use orbit_engine::{Authorizer, AuthorizerRequest, CallError, CallErrorKind, Inputs, Renderer, RendererRequest, Router, RouterRequest};
+use orbit_engine::{
+    Authorizer, AuthorizerRequest, CallError, CallErrorKind, Inputs, Renderer, RendererRequest, Router, RouterRequest,
+};
 use serde_json::{Map, Value};
 
 use super::{
-    Authorization, FailureKind, PolicyFailure, RenderInput, Rendered, RequestFacts, Routing, answer, metrics::Outcomes,
+    Authorization, FailureKind, PolicyFailure, RenderInput, Rendered, RequestFacts, Routing, answer,
+    metrics::Outcomes,
+    remembered::{Key, Remembered},
     status::PolicyInfo,
 };
 use crate::ids::{PluginId, TierName};
@@ -36,9 +40,29 @@ pub(super) struct TierOutcomes {
 }
 
 /// A policy in its place.
-pub(super) struct Bound<P> {
-    pub policy: Arc<P>,
+pub(super) struct Bound<P: Decides> {
+    pub policy: Arc<Loaded<P>>,
     pub info: PolicyInfo,
+}
+
+/// A loaded policy and what it already answered.
+pub(super) struct Loaded<P: Decides> {
+    pub policy: P,
+    pub remembered: Remembered<P::Answer>,
+}
+
+/// What a policy's remembered answers are. A renderer is asked too rarely to remember anything.
+pub(super) trait Decides {
+    type Answer: Clone;
+}
+impl Decides for Router {
+    type Answer = Routing;
+}
+impl Decides for Authorizer {
+    type Answer = Authorization;
+}
+impl Decides for Renderer {
+    type Answer = ();
 }
 
 // === impl PolicySet ===
@@ -64,14 +88,22 @@ impl TierPolicies {
     /// Where a request goes. Runs the guest on the calling thread: microseconds, at most the binding's budget.
     pub fn route(&self, facts: &RequestFacts<'_>) -> Result<Routing, PolicyFailure> {
         let bound = &self.router;
-        let headers = declared_headers(bound.policy.inputs(), facts);
+        let Loaded { policy, remembered } = &*bound.policy;
+        let headers = declared_headers(policy.inputs(), facts);
         let headers = borrowed(&headers);
-        let decision = bound.policy.route(&router_request(facts, &headers));
-        let decision = decision.map_err(failure).and_then(|decision| answer::routing(decision).map_err(breach));
+        let asked = router_request(facts, &headers);
+        let decision = remembered.or_decide(key(policy.inputs(), &asked), || {
+            let decision = policy.route(&asked).map_err(failure)?;
+            answer::routing(decision).map_err(breach)
+        });
         let counts = &self.outcomes.router;
         match decision {
             Ok(routing) => {
-                if matches!(routing, Routing::Forward(_)) { counts.allowed.inc() } else { counts.refused.inc() };
+                if matches!(routing, Routing::Forward(_)) {
+                    counts.allowed.inc()
+                } else {
+                    counts.refused.inc()
+                };
                 Ok(routing)
             }
             Err(failed) => Err(bound.failed(failed, counts)),
@@ -88,7 +120,8 @@ impl TierPolicies {
         let counts = &self.outcomes.authorizer;
         let mut user = None;
         for bound in &self.authorizers {
-            let inputs = bound.policy.inputs();
+            let Loaded { policy, remembered } = &*bound.policy;
+            let inputs = policy.inputs();
             let headers = declared_headers(inputs, facts);
             let headers = borrowed(&headers);
             let texts: Vec<(&str, String)> = inputs
@@ -102,9 +135,13 @@ impl TierPolicies {
                 plugin: plugin.map_or("", PluginId::as_str),
                 claims: &texts,
             };
-            let decision = bound.policy.authorize(&asked);
-            let decision =
-                decision.map_err(failure).and_then(|decision| answer::authorization(decision).map_err(breach));
+            let mut key = key(inputs, &asked.request);
+            key.push(asked.plugin);
+            key.push_pairs(asked.claims);
+            let decision = remembered.or_decide(key, || {
+                let decision = policy.authorize(&asked).map_err(failure)?;
+                answer::authorization(decision).map_err(breach)
+            });
             match decision {
                 Ok(Authorization::Allow(one)) => {
                     user.get_or_insert(one);
@@ -127,8 +164,7 @@ impl TierPolicies {
         let bound = &self.renderer;
         let app_config = serde_json::to_string(input.app_config)
             .map_err(|error| unavailable("renderer", &format!("the workspace's app_config is not JSON: {error}")))?;
-        let plugins: Option<Vec<&str>> =
-            input.plugins.map(|plugins| plugins.iter().map(PluginId::as_str).collect());
+        let plugins: Option<Vec<&str>> = input.plugins.map(|plugins| plugins.iter().map(PluginId::as_str).collect());
         let asked = RendererRequest {
             workspace: input.workspace.as_str(),
             tier: input.tier.as_str(),
@@ -137,7 +173,7 @@ impl TierPolicies {
             plugins: plugins.as_deref(),
         };
         let counts = &self.outcomes.renderer;
-        let config = bound.policy.render(&asked).map_err(failure);
+        let config = bound.policy.policy.render(&asked).map_err(failure);
         match config.and_then(|config| answer::rendered(config).map_err(breach)) {
             Ok(rendered) => {
                 counts.allowed.inc();
@@ -158,7 +194,7 @@ impl TierPolicies {
 
 // === impl Bound ===
 
-impl<P> Bound<P> {
+impl<P: Decides> Bound<P> {
     fn failed(&self, (kind, message): (FailureKind, String), counts: &Outcomes) -> PolicyFailure {
         counts.failed(kind);
         PolicyFailure { policy: self.info.policy.clone(), digest: Some(self.info.digest), kind, message }
@@ -188,6 +224,18 @@ fn unavailable(binding: &str, message: &str) -> PolicyFailure {
         kind: FailureKind::Unavailable,
         message: message.to_owned(),
     }
+}
+
+/// Everything that the policy gets to see of this request.
+fn key(inputs: &Inputs, asked: &RouterRequest<'_>) -> Key {
+    let mut key = Key::new();
+    key.push(asked.workspace);
+    key.push(asked.tier);
+    for (declared, part) in [(inputs.method, asked.method), (inputs.path, asked.path), (inputs.query, asked.query)] {
+        key.push(if declared { part } else { "" });
+    }
+    key.push_pairs(asked.headers);
+    key
 }
 
 fn router_request<'a>(facts: &RequestFacts<'a>, headers: &'a [(&'a str, &'a str)]) -> RouterRequest<'a> {

@@ -144,7 +144,8 @@ impl Policies {
         for tier in names {
             let serving = loaded.tiers.get(tier.as_str());
             let mut refused = loaded.refused.get(&tier).cloned();
-            let known = before.tiers.iter().find(|status| status.tier == tier).and_then(|status| status.refused.as_ref());
+            let known =
+                before.tiers.iter().find(|status| status.tier == tier).and_then(|status| status.refused.as_ref());
             if let Some(refused) = &mut refused {
                 match known {
                     // The same fault as before: keep its date, and don't say it again.
@@ -167,7 +168,11 @@ impl Policies {
         if !same {
             self.current.store(Arc::new(PolicySet { version, tiers: loaded.tiers }));
             self.versions.send_replace(version);
-            tracing::info!(version, tiers = status.tiers.iter().filter(|tier| tier.serving).count(), "policies swapped");
+            tracing::info!(
+                version,
+                tiers = status.tiers.iter().filter(|tier| tier.serving).count(),
+                "policies swapped"
+            );
         }
         self.status.store(Arc::new(status));
         self.metrics.swapped(outcome, version);

@@ -21,6 +21,7 @@ const BACKSTAGE: &[u8] = b"backstage-auth";
 /// What a request brought to prove who it is.
 #[derive(Debug, Default)]
 pub(super) struct Credentials {
+    /// Checked once, when it was taken.
     bearer: Option<HeaderValue>,
     cookie: Option<String>,
 }
@@ -43,7 +44,7 @@ impl Credentials {
 
     /// The bearer token.
     pub fn bearer(&self) -> Option<&str> {
-        self.bearer.as_ref().and_then(bearer_text)
+        self.bearer.as_ref().and_then(|value| std::str::from_utf8(value.as_bytes().get(7..)?).ok())
     }
 
     /// The session cookie's token.
@@ -52,12 +53,16 @@ impl Credentials {
     }
 }
 
-/// `Bearer`, one space, one token (RFC 6750 section 2.1; the scheme in any case).
+/// `Bearer`, one space, one token (RFC 6750 section 2.1; the scheme in any case). Whether the token is one is for
+/// [`crate::authn`] to say: here only that it is one value.
 fn bearer_text(value: &HeaderValue) -> Option<&str> {
-    let text = value.to_str().ok()?;
-    let (scheme, token) = text.split_at_checked(7)?;
-    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
-    (scheme.eq_ignore_ascii_case("bearer ") && !token.is_empty() && token.bytes().all(valid)).then_some(token)
+    let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+    let single =
+        |token: &[u8]| !token.is_empty() && !token.iter().any(|b| matches!(b, b' ' | b'\t' | b',' | b';' | b'"'));
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || !single(token) || !token.is_ascii() {
+        return None;
+    }
+    std::str::from_utf8(token).ok()
 }
 
 fn cookie_name(https: bool) -> &'static str {

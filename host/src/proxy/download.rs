@@ -17,7 +17,7 @@ use super::{
     link::Link,
     pool::{Key, Pool},
 };
-use crate::directory::InFlight;
+use crate::directory::{Endpoint, InFlight};
 
 /// An answer that is still coming. It drives its connection, counts as a request on the instance until its last byte came,
 /// and then parks the connection. Dropped early, it closes the connection.
@@ -27,6 +27,8 @@ pub(super) struct Download {
     first: Option<Bytes>,
     link: Option<Box<Link>>,
     in_flight: Option<InFlight>,
+    /// An event stream has no end of its own: it ends when the workspace leaves the instance, and does not count until then.
+    left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pool: Arc<Pool>,
     key: Key,
     upload: Option<Arc<UploadWatch>>,
@@ -46,6 +48,8 @@ pub(super) struct Exchange {
     pub key: Key,
     /// The request that counts.
     pub in_flight: InFlight,
+    /// The instance, for an event stream.
+    pub event_stream_of: Option<Endpoint>,
     /// Its body.
     pub upload: Option<Arc<UploadWatch>>,
     /// Longest silence.
@@ -68,11 +72,18 @@ impl Exchange {
             self.pool.park(self.key, self.link);
             return Body::Whole(first);
         }
+        let mut link = self.link;
+        link.timer.arm(Instant::now() + self.idle);
+        let (in_flight, left) = match self.event_stream_of {
+            Some(endpoint) => (None, Some(Box::pin(self.in_flight.entry().left(endpoint)) as _)),
+            None => (Some(self.in_flight), None),
+        };
         Body::Stream(Box::new(Download {
             incoming,
             first,
-            link: Some(self.link),
-            in_flight: Some(self.in_flight),
+            link: Some(link),
+            in_flight,
+            left,
             pool: self.pool,
             key: self.key,
             upload: self.upload,
@@ -126,6 +137,14 @@ impl Download {
                 Poll::Pending => Poll::Ready(Some(Err(BodyError::Cut))),
             };
         }
+        if let Some(left) = &mut self.left
+            && left.as_mut().poll(cx).is_ready()
+        {
+            // A clean end: the client connects again, and is held until the next instance is there.
+            (self.link, self.left) = (None, None);
+            return Poll::Ready(None);
+        }
+        let Some(link) = &mut self.link else { return Poll::Ready(Some(Err(BodyError::Cut))) };
         while link.timer.poll(cx).is_ready() {
             let frames = self.upload.as_ref().map_or(0, |upload| upload.frames());
             if frames == self.seen {

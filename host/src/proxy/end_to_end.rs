@@ -284,6 +284,28 @@ async fn requests_on_one_connection_are_answered_in_order_over_one_connection_to
 }
 
 #[tokio::test]
+async fn an_upgrade_that_is_not_taken_up_tunnels_nothing() {
+    let rig = Rig::start(|_| {}).await;
+    let token = rig.token("alice", "acme");
+    let auth = format!("host: acme.localhost\r\nauthorization: Bearer {token}\r\n");
+    for upgrade in ["foo", "h2c"] {
+        let settings = "http2-settings: AAMAAABkAAQAAP__\r\n";
+        let first = format!(
+            "GET /one HTTP/1.1\r\n{auth}connection: Upgrade, HTTP2-Settings\r\nupgrade: {upgrade}\r\n{settings}\r\n"
+        );
+        let second = "GET /two HTTP/1.1\r\nhost: acme.localhost\r\n\r\n";
+        let answer = rig.raw(&format!("{first}{second}")).await;
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 401").count(), 1, "the second is judged by itself: {answer}");
+    }
+    let seen = rig.seen();
+    assert!(
+        seen.iter().all(|seen| seen.starts_with("GET /one") && !seen.contains("upgrade") && !seen.contains("http2")),
+        "{seen:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_large_body_streams_both_ways() {
     let rig = Rig::start(|_| {}).await;
     let token = rig.token("alice", "acme");

@@ -31,6 +31,7 @@ mod link;
 mod local;
 mod metrics;
 mod page;
+mod path;
 mod pipeline;
 mod pool;
 mod server;

@@ -48,7 +48,9 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, peer: &Peer, request: Request<Inc
     let html = wants_html(request.method(), request.headers());
     let had_body = !request.body().is_end_stream();
     let mut slug = String::new();
-    let (response, error) = match steps(proxy, peer, &request_id, request, &mut slug).await {
+    let outcome = steps(proxy, peer, &request_id, request, &mut slug).await;
+    let took = started.elapsed();
+    let (response, error) = match outcome {
         Ok(mut answer) => {
             if answer.local {
                 proxy.metrics.local();
@@ -57,7 +59,7 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, peer: &Peer, request: Request<Inc
                     answer.response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
             } else {
-                proxy.metrics.answered(answer.response.status(), started.elapsed());
+                proxy.metrics.answered(answer.response.status(), took);
                 answer.response.headers_mut().insert(headers::REQUEST_ID, request_id.clone());
             }
             (answer.response, None)
@@ -68,7 +70,7 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, peer: &Peer, request: Request<Inc
             (error.respond(&reply), Some(error))
         }
     };
-    record(proxy, &request_id, &slug, response.status(), error.as_ref(), started.elapsed());
+    record(proxy, &request_id, &slug, response.status(), error.as_ref(), took);
     response
 }
 
@@ -230,7 +232,7 @@ async fn forward(
     let mut request = Request::from_parts(parts, upload);
     let (mut in_flight, mut endpoint) = proxy.hold.endpoint(entry).await?;
     let mut attempt = 0;
-    let (mut link, response) = loop {
+    let (link, response) = loop {
         attempt += 1;
         let mut link;
         (link, in_flight, endpoint) = connect(proxy, entry, in_flight, endpoint, attempt == 1).await?;
@@ -256,6 +258,7 @@ async fn forward(
             client,
             link,
             in_flight,
+            endpoint,
             counted,
             idle: proxy.idle,
             ends: Instant::now() + Duration::from_secs(left.clamp(1, 86_400 * 30)),
@@ -264,9 +267,12 @@ async fn forward(
         tokio::spawn(tunnel.run());
         return Ok(Response::from_parts(head, Body::empty()));
     }
-    link.timer.arm(Instant::now() + proxy.idle);
     let key = (entry.id, endpoint.boot);
-    let exchange = Exchange { link, pool: proxy.pool.clone(), key, in_flight, upload: watch, idle: proxy.idle };
+    let event_stream =
+        head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+    let event_stream_of = event_stream.then_some(endpoint);
+    let pool = proxy.pool.clone();
+    let exchange = Exchange { link, pool, key, in_flight, event_stream_of, upload: watch, idle: proxy.idle };
     Ok(Response::from_parts(head, exchange.into_body(incoming)))
 }
 

@@ -22,7 +22,7 @@ const SHARDS: usize = 16;
 /// Whose connections.
 pub(super) type Key = (WorkspaceId, InstanceId);
 
-#[expect(clippy::vec_box, reason = "a link is a kilobyte that is handed on, not copied")]
+// Boxed: a link is a kilobyte that is handed on, not copied.
 type Shard = HashMap<Key, Vec<Box<Link>>>;
 
 /// All parked connections. The last one parked is the first one out, so that the rest can age.

@@ -1,8 +1,9 @@
 //! A WebSocket after its handshake: bytes both ways, looked at by nobody.
 //!
 //! It ends when either side closes, when both are silent for the idle timeout, when the token it was opened with ends (the
-//! browser connects again and is judged again), or at the end of a shutdown. It counts as a request on the instance
-//! until then.
+//! browser connects again and is judged again), when the workspace leaves the instance it is on (a restart must not wait for
+//! an open browser tab; the client connects again and is held), or at the end of a shutdown. It counts as a request on
+//! the instance until it has switched.
 
 use std::{
     io,
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{link::Link, metrics::Counted};
-use crate::directory::InFlight;
+use crate::directory::{Endpoint, InFlight};
 
 /// Longest wait for both sides to have switched.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,8 +36,10 @@ pub(super) struct Tunnel {
     pub client: OnUpgrade,
     /// The instance's side, which has switched.
     pub link: Box<Link>,
-    /// Counts as a request until the end.
+    /// Counts as a request until both sides have switched.
     pub in_flight: InFlight,
+    /// The instance it is on.
+    pub endpoint: Endpoint,
     /// Counts as an open tunnel until the end.
     pub counted: Counted,
     /// Longest silence of both.
@@ -50,9 +53,11 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Carries bytes until the end.
     pub async fn run(self) {
-        let Self { client, link, in_flight, counted, idle, ends, cancel } = self;
+        let Self { client, link, in_flight, endpoint, counted, idle, ends, cancel } = self;
+        let left = in_flight.entry().left(endpoint);
         let both = async { Ok::<_, hyper::Error>((link.into_socket().await, client.await?)) };
         let Ok(Ok(((mut instance, early), client))) = timeout(SWITCH_TIMEOUT, both).await else { return };
+        drop(in_flight);
         let moved = Arc::new(AtomicU64::new(0));
         let mut client = Watched { io: TokioIo::new(client), moved: moved.clone() };
         let carry = async {
@@ -64,9 +69,10 @@ impl Tunnel {
             _ = carry => {}
             () = silence(&moved, idle) => {}
             () = sleep_until(ends) => {}
+            () = left => {}
             () = cancel.cancelled() => {}
         }
-        drop((in_flight, counted));
+        drop(counted);
     }
 }
 

@@ -3,7 +3,7 @@
 use http::{HeaderName, Request};
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::path::decode, *};
 
 const LIMITS: Limits = Limits { header_bytes: 2048, headers: 20, body_bytes: 1000 };
 

@@ -1,0 +1,182 @@
+//! Loading and swapping against a real folder and real (hand-written) modules.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::Map;
+use tokio_util::sync::CancellationToken;
+
+use super::{testing, *};
+use crate::ids::{Slug, TierName};
+
+const TIER: &str = r#"
+[router]
+module = "r.wasm"
+[[authorizer]]
+module = "a.wasm"
+[renderer]
+module = "c.wasm"
+"#;
+
+struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self { dir: tempfile::tempdir().expect("a directory") };
+        fs::create_dir(folder.path()).expect("made");
+        folder.write("r.wasm", testing::router(404, "one"));
+        folder.write("a.wasm", testing::authorizer("user:default/alice"));
+        folder.write("c.wasm", testing::renderer(r#"{"app":{}}"#));
+        folder.write("pro.toml", TIER);
+        folder
+    }
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("policies")
+    }
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), bytes).expect("written");
+    }
+    fn open(&self) -> std::sync::Arc<Policies> {
+        Policies::open(PolicyOptions {
+            folder: self.path(),
+            cache_folder: self.dir.path().join("cache"),
+            cache_key: [1; 32],
+            isolation: Isolation::InProcess,
+        })
+        .expect("opened")
+    }
+}
+
+fn pro() -> TierName {
+    "pro".parse().expect("a tier")
+}
+fn ask(set: &PolicySet) -> String {
+    let (workspace, tier): (Slug, TierName) = ("acme".parse().expect("a slug"), pro());
+    let headers = http::HeaderMap::new();
+    let facts =
+        RequestFacts { workspace: &workspace, tier: &tier, method: "GET", path: "/", query: "", headers: &headers };
+    match set.tier(&tier).expect("the tier").route(&facts) {
+        Ok(Routing::Refuse(refusal)) => refusal.reason,
+        other => format!("{other:?}"),
+    }
+}
+async fn wait_for(policies: &Policies, until: impl Fn(&Policies) -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !until(policies) {
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {:?}", policies.status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn all_three_worlds_answer() {
+    let folder = Folder::new();
+    let set = folder.open().snapshot();
+    assert_eq!((ask(&set).as_str(), set.version()), ("one", 1));
+    let (workspace, tier): (Slug, TierName) = ("acme".parse().expect("a slug"), pro());
+    let headers = http::HeaderMap::new();
+    let facts =
+        RequestFacts { workspace: &workspace, tier: &tier, method: "GET", path: "/", query: "", headers: &headers };
+    let policies = set.tier(&tier).expect("the tier");
+    let Ok(Authorization::Allow(user)) = policies.authorize(&facts, None, &Map::new()) else { panic!("denied") };
+    assert_eq!(user.ownership, ["user:default/alice"]);
+    let input = RenderInput {
+        workspace: &workspace,
+        tier: &tier,
+        public_url: "http://acme.localhost",
+        app_config: &Map::new(),
+        plugins: None,
+    };
+    assert!(policies.render(&input).expect("rendered").app_config.contains_key("app"));
+}
+
+#[test]
+fn an_answer_that_breaks_the_contract_is_a_failure() {
+    let folder = Folder::new();
+    folder.write("r.wasm", testing::router(200, "fine"));
+    folder.write("a.wasm", testing::authorizer("group:default/admins"));
+    folder.write("c.wasm", testing::renderer("[1]"));
+    let set = folder.open().snapshot();
+    assert!(ask(&set).contains("Contract"), "{}", ask(&set));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saved_module_swaps_and_a_request_keeps_its_set() {
+    let folder = Folder::new();
+    let policies = folder.open();
+    let cancel = CancellationToken::new();
+    let watch = tokio::spawn(policies.clone().watch(cancel.clone()));
+    let held = policies.snapshot();
+    folder.write("r.wasm", testing::router(404, "two"));
+    wait_for(&policies, |policies| ask(&policies.snapshot()) == "two").await;
+    assert_eq!(ask(&held), "one", "a request finishes on the set it began with");
+    let status = policies.status();
+    let tier = status.tier(&pro()).expect("its status");
+    assert_eq!(tier.policies.iter().map(|info| info.set_version).collect::<Vec<_>>(), [2, 1, 1], "only one is new");
+    let old = std::sync::Arc::downgrade(&held);
+    drop(held);
+    assert!(old.upgrade().is_none(), "the old set goes with its last request");
+    cancel.cancel();
+    watch.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_broken_change_is_named_and_the_old_policies_stay() {
+    let folder = Folder::new();
+    let policies = folder.open();
+    let good = testing::router(404, "one");
+    for (name, bytes, expect) in [
+        ("r.wasm", good[..good.len() / 2].to_vec(), "[router] module r.wasm"),
+        ("r.wasm", b"hello".to_vec(), "no WebAssembly file"),
+        ("r.wasm", testing::renderer("{}"), "this is a renderer, the binding asks for a router"),
+        ("pro.toml", TIER.replace("module = \"r.wasm\"", "modul = \"r.wasm\"").into_bytes(), "line 3"),
+        ("pro.toml", TIER.replace("r.wasm", "../r.wasm").into_bytes(), "inside the policies folder"),
+        ("pro.toml", b"".to_vec(), "router"),
+    ] {
+        folder.write(name, &bytes);
+        let reloaded = policies.reload().await.expect("it looks");
+        assert!(!reloaded.swapped);
+        let reason = &reloaded.refused.first().expect("refused").1;
+        assert!(reason.contains(expect) && reason.contains("pro.toml"), "{reason}");
+        assert_eq!(ask(&policies.snapshot()), "one");
+        let status = policies.status();
+        let tier = status.tier(&pro()).expect("its status");
+        assert!(tier.serving && tier.refused.is_some() && tier.policies.len() == 3);
+        folder.write("r.wasm", &good);
+        folder.write("pro.toml", TIER);
+    }
+    let reloaded = policies.reload().await.expect("it looks");
+    assert!(!reloaded.swapped && reloaded.refused.is_empty(), "back to what was loaded: nothing new");
+    assert!(policies.status().tier(&pro()).expect("its status").refused.is_none());
+}
+
+#[tokio::test]
+async fn one_broken_tier_does_not_hold_up_another() {
+    let folder = Folder::new();
+    folder.write("free.toml", "[router]\n");
+    folder.write("Not A Tier.toml", TIER);
+    let policies = folder.open();
+    let tiers: Vec<String> = policies.snapshot().tiers().map(ToString::to_string).collect();
+    assert_eq!(tiers, ["pro"]);
+    assert_eq!(policies.status().tiers.iter().filter(|tier| tier.refused.is_some()).count(), 2);
+    folder.write("free.toml", TIER);
+    assert!(policies.reload().await.expect("it looks").swapped);
+    assert_eq!(policies.snapshot().tiers().count(), 2);
+    fs::remove_file(folder.path().join("free.toml")).expect("removed");
+    assert!(policies.reload().await.expect("it looks").swapped, "an explicit reload drops a tier");
+    assert_eq!(policies.snapshot().tiers().count(), 1);
+}
+
+#[test]
+fn a_missing_folder_says_which() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = PolicyOptions {
+        folder: Path::new("/nonexistent/policies").to_owned(),
+        cache_folder: dir.path().join("cache"),
+        cache_key: [1; 32],
+        isolation: Isolation::InProcess,
+    };
+    let error = Policies::open(options).err().expect("no folder").to_string();
+    assert!(error.contains("/nonexistent/policies"), "{error}");
+}
