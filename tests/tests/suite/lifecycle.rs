@@ -154,7 +154,8 @@ async fn a_broken_workspace_file_is_named_by_line_and_the_last_good_one_serves()
         ("tier = \"pro\"\n[app_config\n", "line 2"),
         ("tier = \"pro\"\ntear = 1\n", "tear"),
         ("tier = \"no-such-tier\"\n", "no-such-tier"),
-        ("tier = \"pro\"\nplugins = [\"no-such-plugin\"]\n[app_config.backend]\nlisten = 1\n", "backend"),
+        ("tier = \"pro\"\nplugins = [\"no-such-plugin\"]\n", "no-such-plugin"),
+        ("tier = \"pro\"\n[app_config.backend]\nlisten = 1\n", "backend"),
         ("tier = \"pro\"\n[app_config.app]\ntitle = \"${HOME}\"\n", "HOME"),
     ] {
         daemon.write_workspace("acme", broken, &[]);
