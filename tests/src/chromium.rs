@@ -60,8 +60,7 @@ impl Browser {
     /// Starts it with an empty profile in `dir`.
     pub async fn start(dir: &Path) -> Result<Self> {
         let program = program().context("no Chromium: run `make services` (Debian package chromium)")?;
-        let profile = dir.join("chromium");
-        std::fs::create_dir_all(&profile)?;
+        let profile = tempfile::Builder::new().prefix("chromium-").tempdir_in(dir)?.keep();
         let child = Command::new(program)
             .args(FLAGS)
             .arg(format!("--user-data-dir={}", profile.display()))

@@ -115,6 +115,8 @@ impl Setup {
         fs::create_dir_all(dir.join("source/workspaces")).expect("made");
         fs::create_dir_all(dir.join("secrets")).expect("made");
         write("jwks.json", issuer.jwks().to_string());
+        let module = paths::repository().join("policies/modules/claims.wasm");
+        assert!(module.is_file(), "{} is not built: run `make guests`", module.display());
         world::copy_tree(&paths::repository().join("policies"), &dir.join("policies")).expect("policies are copied");
         write("orbitd.toml", world::settings(&dir, self.kind, proxy, admin_address, &self.extra));
         for WorkspaceFiles { slug, toml, catalog } in &self.workspaces {

@@ -54,6 +54,8 @@ impl Work<'_> {
         let tier = self.workspace.spec.tier.clone();
         let fresh = match self.live.entries.first() {
             Some(entry) if entry.tier == tier => None,
+            // Refused by the renderer (UnknownTier): what serves goes on under the policies it had.
+            Some(_) if self.shared.policies.snapshot().tier(&tier).is_none() => None,
             Some(entry) => {
                 let fresh = Entry::new(id, slug, tier, entry.signing.clone());
                 fresh.publish(entry.availability());

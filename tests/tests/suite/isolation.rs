@@ -57,7 +57,6 @@ async fn nothing_in_a_request_but_its_host_chooses_the_workspace() {
     for (name, value) in [
         ("x-orbit-workspace", "globex"),
         ("x-forwarded-host", "globex.localhost"),
-        ("x-workspace", "globex"),
         ("forwarded", "host=globex.localhost"),
         ("x-original-url", "http://globex.localhost/"),
     ] {

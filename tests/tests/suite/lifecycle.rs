@@ -128,8 +128,13 @@ async fn a_config_that_does_not_come_up_leaves_the_last_good_one_serving() {
     let load = load(&daemon, "acme", 2);
     load.more(10).await;
     daemon.write_workspace("acme", &titled("echo:crash"), &[]);
-    let condition = daemon.admin().condition("acme", "RolledOut", "False", seconds(90)).await;
-    assert!(condition["message"].to_string().contains("told to crash"), "{condition}");
+    daemon
+        .admin()
+        .until("acme", "the failed roll-out's cause", seconds(90), |workspace| {
+            let rolled_out = admin::condition(workspace, "RolledOut");
+            rolled_out.is_some_and(|one| one["truth"] == "False" && says(one, "told to crash"))
+        })
+        .await;
     load.more(20).await;
     let report = load.stop().await;
     assert_eq!(
@@ -149,7 +154,8 @@ async fn a_broken_workspace_file_is_named_by_line_and_the_last_good_one_serves()
         ("tier = \"pro\"\n[app_config\n", "line 2"),
         ("tier = \"pro\"\ntear = 1\n", "tear"),
         ("tier = \"no-such-tier\"\n", "no-such-tier"),
-        ("tier = \"pro\"\nplugins = [\"no-such-plugin\"]\n[app_config.backend]\nlisten = 1\n", "backend"),
+        ("tier = \"pro\"\nplugins = [\"no-such-plugin\"]\n", "no-such-plugin"),
+        ("tier = \"pro\"\n[app_config.backend]\nlisten = 1\n", "backend"),
         ("tier = \"pro\"\n[app_config.app]\ntitle = \"${HOME}\"\n", "HOME"),
     ] {
         daemon.write_workspace("acme", broken, &[]);

@@ -9,12 +9,18 @@
 pub enum Wanted {
     /// An error answer, the connection closed, not one byte at the instance.
     Rejected,
+    /// An error answer and not one byte at the instance; the connection may go on (its framing is in no doubt).
+    Refused,
+    /// Refused in its body: an error answer, the connection closed, at most the beginning of one request at the instance.
+    Cut,
+    /// Closed without a word; not one byte at the instance.
+    Dropped,
     /// One request at the instance, answered 200.
     Accepted,
     /// Either of the two: what hyper hides from its service, or what both a strict and a careful front may do.
     Safe,
 }
-use Wanted::{Accepted, Rejected, Safe};
+use Wanted::{Accepted, Cut, Dropped, Refused, Rejected, Safe};
 
 /// One row.
 pub struct Row {
@@ -65,10 +71,10 @@ pub const ROWS: &[Row] = &[
     strip("P-09 the same length twice", Safe, b"POST /row HTTP/1.1\r\n{R}Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", &["content-length: 5\r\ncontent-length", "5, 5"]),
     row("P-10 2^64", Rejected, b"POST /row HTTP/1.1\r\n{R}Content-Length: 18446744073709551616\r\n\r\nhello"),
     row("P-11 space before the colon", Rejected, b"POST /row HTTP/1.1\r\n{R}Content-Length : 5\r\n\r\nhello"),
-    row("P-12 chunk size 0x5", Rejected, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n"),
-    row("P-12 chunk size +5", Rejected, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n"),
+    row("P-12 chunk size 0x5", Cut, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n"),
+    row("P-12 chunk size +5", Cut, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n"),
     strip("P-13 chunk extension", Safe, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n5;evil=1\r\nhello\r\n0\r\n\r\n", &["evil"]),
-    row("P-14 chunk data too long", Rejected, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX\r\n0\r\n\r\n"),
+    row("P-14 chunk data too long", Cut, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX\r\n0\r\n\r\n"),
     strip("P-16 trailers", Safe, b"POST /row HTTP/1.1\r\n{R}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nHost: evil\r\nX-Evil: 1\r\n\r\n", &["evil"]),
     strip("P-18 a GET with a body that looks like a request", Safe, b"GET /row HTTP/1.1\r\n{R}Content-Length: 34\r\n\r\nGET /evil HTTP/1.1\r\nHost: evil\r\n\r\n", &[]),
     row("P-21 Expect that nobody knows", Rejected, b"POST /row HTTP/1.1\r\n{R}Expect: 200-ok\r\nContent-Length: 0\r\n\r\n"),
@@ -104,7 +110,7 @@ pub const ROWS: &[Row] = &[
     row("P-31 two spaces", Rejected, b"GET  /row HTTP/1.1\r\n{R}\r\n"),
     row("P-31 tab", Rejected, b"GET\t/row HTTP/1.1\r\n{R}\r\n"),
     strip("P-36 h2c", Safe, b"GET /row HTTP/1.1\r\n{R}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n", &["h2c", "http2-settings", "upgrade"]),
-    row("P-37 HTTP/2 preface", Rejected, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    row("P-37 HTTP/2 preface", Dropped, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     // H
     row("H-01 a protected name in Connection", Rejected, b"GET /row HTTP/1.1\r\n{R}Connection: host, authorization, x-forwarded-for\r\n\r\n"),
     strip("H-01 own hop-by-hop names", Accepted, b"GET /row HTTP/1.1\r\n{R}Connection: x-private\r\nX-Private: hop\r\n\r\n", &["x-private"]),
@@ -122,7 +128,7 @@ pub const ROWS: &[Row] = &[
     row("H-07 two slashes", Safe, b"GET //row HTTP/1.1\r\n{R}\r\n"),
     row("H-07 encoded slash", Safe, b"GET /row%2fx HTTP/1.1\r\n{R}\r\n"),
     strip("H-09 fragment", Safe, b"GET /row#evil HTTP/1.1\r\n{R}\r\n", &["#"]),
-    row("H-11 a host that is nobody's", Rejected, b"GET /row HTTP/1.1\r\nHost: example.com\r\n{A}{X}\r\n"),
+    row("H-11 a host that is nobody's", Refused, b"GET /row HTTP/1.1\r\nHost: example.com\r\n{A}{X}\r\n"),
     row("H-12 underscore", Rejected, b"GET /row HTTP/1.1\r\nHost: ac_me.localhost\r\n{A}{X}\r\n"),
     row("H-12 upper case", Accepted, b"GET /row HTTP/1.1\r\nHost: ACME.LocalHost:{P}\r\n{A}{X}\r\n"),
     row("H-12 trailing dot", Safe, b"GET /row HTTP/1.1\r\nHost: acme.localhost.:{P}\r\n{A}{X}\r\n"),
