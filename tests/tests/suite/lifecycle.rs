@@ -111,6 +111,22 @@ async fn a_config_change_under_load_fails_no_request() {
 }
 
 #[tokio::test]
+async fn the_load_check_sees_requests_that_fail() {
+    // Without time to hold a request, a restart must show: otherwise the zero above would mean nothing.
+    let setup = Setup::echo().env("ORBITD__PROXY__MAX_HELD", "0").workspace("acme", &titled("one"), &[]);
+    let daemon = setup.start().await;
+    let load = load(&daemon, "acme", 6);
+    load.more(50).await;
+    daemon.write_workspace("acme", &titled("echo:slow-start"), &[]);
+    wait::until("a failed request", seconds(60), || async {
+        let report = load.so_far();
+        if report.failed > 0 { Ok(()) } else { Err(format!("{report:?}")) }
+    })
+    .await;
+    load.stop().await;
+}
+
+#[tokio::test]
 async fn the_same_config_saved_again_restarts_nothing() {
     let daemon = Setup::echo().workspace("acme", &titled("one"), &[]).start().await;
     let (boot, before) = (boot_id(&daemon, "acme").await, daemon.admin().workspace("acme").await);
