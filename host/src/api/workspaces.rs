@@ -20,7 +20,7 @@ use super::{
 use crate::{
     ids::Slug,
     lifecycle::{LifecycleError, NewWorkspace, SpecPatch},
-    model::{MAX_CATALOG_BYTES, Owner, Workspace},
+    model::{Instance, MAX_CATALOG_BYTES, Owner, Workspace},
     source::check_app_config,
 };
 
@@ -36,12 +36,15 @@ pub(super) struct Resource {
     #[serde(flatten)]
     workspace: Workspace,
     url: String,
+    /// Its processes, where one workspace was asked for. Never with their boot secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<Vec<Instance>>,
 }
 
 impl Resource {
     pub(super) fn of(app: &App, workspace: Workspace) -> Self {
         let url = app.proxy.public_url(&workspace.slug, app.proxy_port);
-        Self { workspace, url }
+        Self { workspace, url, instances: None }
     }
 }
 
@@ -101,7 +104,8 @@ pub(super) async fn get(
     InQuery(query): InQuery<WaitQuery>,
 ) -> Result<Json<Resource>, Problem> {
     let workspace = wait::get(&app, &slug, &query).await?;
-    Ok(Json(Resource::of(&app, workspace)))
+    let instances = app.workspaces.instances(&slug).await?;
+    Ok(Json(Resource { instances: Some(instances), ..Resource::of(&app, workspace) }))
 }
 
 /// The changed workspace.

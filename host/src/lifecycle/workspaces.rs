@@ -14,7 +14,7 @@ use crate::{
     driver::MAX_LOG_LINES,
     identity::SigningKey,
     ids::{PluginId, Slug, TierName, WorkspaceId},
-    model::{DesiredState, Event, Owner, Spec, Status, Workspace},
+    model::{DesiredState, Event, Instance, Owner, Spec, Status, Workspace},
     source::Listing,
 };
 
@@ -126,6 +126,13 @@ impl Workspaces {
     pub async fn get(&self, slug: &Slug) -> Result<Workspace, LifecycleError> {
         let found = self.shared.registry.workspace_by_slug(slug).await?;
         found.ok_or_else(|| LifecycleError::NotFound(slug.clone()))
+    }
+
+    /// The processes of one: usually one, none while it is down.
+    pub async fn instances(&self, slug: &Slug) -> Result<Vec<Instance>, LifecycleError> {
+        let workspace = self.get(slug).await?;
+        let rows = self.shared.registry.instances_of(workspace.id).await?;
+        Ok(rows.into_iter().map(|row| row.instance).collect())
     }
 
     /// Makes one; returns at once, its status says how far it is.

@@ -40,17 +40,21 @@ async fn resource(daemon: &Daemon, slug: &str) -> Option<Value> {
     }
 }
 
-/// Waits until the daemon is dead or `done` holds; whether it lives.
-async fn alive_until(daemon: &mut Daemon, slug: &str, done: impl Fn(&Value) -> bool) -> bool {
-    let deadline = Instant::now() + seconds(25);
-    while daemon.lives() && Instant::now() < deadline {
+/// Waits until the daemon is dead or `done` holds; whether it lives. Neither in time is an error that shows its log.
+async fn alive_until(daemon: &mut Daemon, slug: &str, done: impl Fn(&Value) -> bool) -> Result<bool, String> {
+    let deadline = Instant::now() + seconds(60);
+    while daemon.lives() {
         // A process that was just killed still counts as alive for a moment: only its own word says how far it is.
-        if resource(daemon, slug).await.is_some_and(|now| done(&now)) {
-            return true;
+        let now = resource(daemon, slug).await;
+        if now.as_ref().is_some_and(&done) {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{slug} stands still at {now:?}\n{}", daemon.log_tail(15)));
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    daemon.lives()
+    Ok(false)
 }
 
 fn runs(workspace: &Value) -> bool {
@@ -59,10 +63,10 @@ fn runs(workspace: &Value) -> bool {
 }
 
 /// Drives the daemon through a whole life until it dies; whether it died.
-async fn drive(daemon: &mut Daemon) -> bool {
+async fn drive(daemon: &mut Daemon) -> Result<bool, String> {
     daemon.spawn();
-    if !alive_until(daemon, "acme", runs).await {
-        return true;
+    if !alive_until(daemon, "acme", runs).await? {
+        return Ok(true);
     }
     let call = async |daemon: &Daemon, method: &str, path: &str, body: Option<Value>| {
         if let Some(admin) = admin(daemon) {
@@ -71,15 +75,15 @@ async fn drive(daemon: &mut Daemon) -> bool {
         }
     };
     call(daemon, "POST", "/v1/workspaces", Some(json!({"slug": "beta", "tier": "free"}))).await;
-    if !alive_until(daemon, "beta", runs).await {
-        return true;
+    if !alive_until(daemon, "beta", runs).await? {
+        return Ok(true);
     }
     daemon.write_workspace("acme", &titled("two"), &[]);
-    if !alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await {
-        return true;
+    if !alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await? {
+        return Ok(true);
     }
     call(daemon, "DELETE", "/v1/workspaces/beta", None).await;
-    !alive_until(daemon, "beta", Value::is_null).await
+    Ok(!alive_until(daemon, "beta", Value::is_null).await?)
 }
 
 /// After the restart: what the registry says, what runs and what answers are the same. The last disagreement otherwise.
@@ -116,9 +120,9 @@ async fn settled(daemon: &Daemon, title: &str) -> Result<(), String> {
 /// One point; what is wrong, if anything.
 async fn try_point(point: &str) -> Result<(), String> {
     let mut daemon = Setup::echo().workspace("acme", &titled("one"), &[]).env("ORBITD_CRASHPOINT", point).prepare();
-    let died = drive(&mut daemon).await;
+    let died = drive(&mut daemon).await.map_err(|stuck| format!("{point}: {stuck}"))?;
     if !died {
-        return Err(format!("{point}: a whole life went by without coming there"));
+        return Err(format!("{point}: a whole life went by without coming there\n{}", daemon.log_tail(40)));
     }
     daemon.environment.clear();
     let path = daemon.dir.join("source/workspaces/acme/workspace.toml");
