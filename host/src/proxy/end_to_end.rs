@@ -393,7 +393,7 @@ async fn a_browser_signs_in_asks_who_it_is_and_speaks_for_itself_only() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_a_tunnel_and_counts_until_its_end() {
+async fn a_websocket_is_a_tunnel_that_a_restart_does_not_wait_for() {
     let rig = Rig::start(|_| {}).await;
     let token = rig.token("alice", "acme");
     let handshake = |origin: &str| {
@@ -418,9 +418,11 @@ async fn a_websocket_is_a_tunnel_and_counts_until_its_end() {
         came.expect("in time").expect("all");
         assert_eq!(back, piece);
     }
-    assert_eq!((rig.entry.in_flight(), rig.proxy.metrics.tunnels.get()), (1, 1));
-    drop(stream);
-    timeout(PATIENCE, rig.entry.idle()).await.expect("the end is seen");
+    assert_eq!((rig.entry.in_flight(), rig.proxy.metrics.tunnels.get()), (0, 1), "open, and nothing to wait for");
+    rig.entry.publish(Availability::Held("new configuration"));
+    let mut rest = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it ends with the instance").expect("a clean end");
+    assert_eq!((rest.len(), rig.proxy.metrics.tunnels.get()), (0, 0));
 }
 
 /// An instance that answers with these bytes, whatever it is asked, and then closes.
