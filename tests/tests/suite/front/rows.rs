@@ -13,7 +13,7 @@ pub enum Wanted {
     Refused,
     /// Refused in its body: an error answer, the connection closed, at most the beginning of one request at the instance.
     Cut,
-    /// Closed without a word; not one byte at the instance.
+    /// Closed, with an error or (how hyper takes a whole preface in one piece) without a word; not one byte at the instance.
     Dropped,
     /// One request at the instance, answered 200.
     Accepted,

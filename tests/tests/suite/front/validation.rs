@@ -89,7 +89,9 @@ fn judge(n: usize, row: &Row, heard: &Heard, arrived: &[wire::Arrived]) -> Vec<S
         wrong.push("what followed on the connection was served".to_owned());
     }
     match wanted {
-        Wanted::Dropped if first != 0 => wrong.push(format!("answered {statuses:?} instead of nothing")),
+        Wanted::Dropped if first != 0 && !error => {
+            wrong.push(format!("answered {statuses:?} instead of nothing or an error"))
+        }
         Wanted::Rejected | Wanted::Refused | Wanted::Cut if !error => {
             wrong.push(format!("answered {statuses:?} instead of an error"));
         }
