@@ -4,9 +4,11 @@
 
 mod spec;
 mod status;
+mod tier;
 
 pub use spec::{DesiredState, MAX_CATALOG_BYTES, Owner, SecretRef, Spec};
 pub use status::{Condition, ConditionKind, Phase, PluginOutcome, PluginReport, Status, Truth};
+pub use tier::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

@@ -10,6 +10,8 @@ use orbit_engine::{Limits, World};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::model::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules};
+
 /// Bytes of a tier's file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Authorizers that one tier may chain.
@@ -25,6 +27,18 @@ pub struct TierFile {
     pub authorizer: Vec<Binding>,
     /// Makes `app-config`.
     pub renderer: Binding,
+    /// How its workspaces are rolled out.
+    #[serde(default)]
+    rollout: RolloutRules,
+    /// When they sleep.
+    #[serde(default)]
+    sleep: SleepRules,
+    /// When they are backed up.
+    #[serde(default)]
+    backup: BackupRules,
+    /// What an instance may use.
+    #[serde(default)]
+    resources: ResourceRules,
 }
 
 /// One module in one role.
@@ -68,6 +82,16 @@ impl TierFile {
             0 => Err("it has no [[authorizer]]: nobody would be let in, or everybody".to_owned()),
             n if n > MAX_AUTHORIZERS => Err(format!("it has {n} authorizers, {MAX_AUTHORIZERS} are allowed")),
             _ => Ok(file),
+        }
+    }
+
+    /// What it says beside its policies.
+    pub fn rules(&self) -> TierRules {
+        TierRules {
+            rollout: self.rollout.clone(),
+            sleep: self.sleep.clone(),
+            backup: self.backup.clone(),
+            resources: self.resources.clone(),
         }
     }
 }

@@ -144,8 +144,10 @@ impl Loader {
             .map(|binding| self.bind(World::Authorizer, binding, &mut place))
             .collect::<Result<Vec<Bound<Authorizer>>, Fault>>()?;
         let renderer = self.bind(World::Renderer, &file.renderer, &mut place)?;
+        let rules = file.rules();
         // The very same policies: the tier did not change, and whoever compares sees that.
         if let Some(previous) = previous
+            && previous.rules == rules
             && Arc::ptr_eq(&previous.router.policy, &router.policy)
             && Arc::ptr_eq(&previous.renderer.policy, &renderer.policy)
             && previous.authorizers.len() == authorizers.len()
@@ -158,7 +160,7 @@ impl Loader {
             authorizer: self.metrics.outcomes(tier.as_str(), World::Authorizer.name()),
             renderer: self.metrics.outcomes(tier.as_str(), World::Renderer.name()),
         };
-        Ok(Arc::new(TierPolicies { router, authorizers, renderer, outcomes }))
+        Ok(Arc::new(TierPolicies { router, authorizers, renderer, rules, outcomes }))
     }
 
     fn bind<P: Kind>(&mut self, world: World, binding: &Binding, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {

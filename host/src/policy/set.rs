@@ -16,7 +16,10 @@ use super::{
     remembered::{Key, Remembered},
     status::PolicyInfo,
 };
-use crate::ids::{PluginId, TierName};
+use crate::{
+    ids::{PluginId, TierName},
+    model::TierRules,
+};
 
 /// All tiers' policies of one moment. A request holds one set from start to end.
 #[derive(Default)]
@@ -30,6 +33,7 @@ pub struct TierPolicies {
     pub(super) router: Bound<Router>,
     pub(super) authorizers: Vec<Bound<Authorizer>>,
     pub(super) renderer: Bound<Renderer>,
+    pub(super) rules: TierRules,
     pub(super) outcomes: TierOutcomes,
 }
 
@@ -85,6 +89,11 @@ impl PolicySet {
 // === impl TierPolicies ===
 
 impl TierPolicies {
+    /// What the tier says beside its policies.
+    pub fn rules(&self) -> &TierRules {
+        &self.rules
+    }
+
     /// Where a request goes. Runs the guest on the calling thread: microseconds, at most the binding's budget.
     pub fn route(&self, facts: &RequestFacts<'_>) -> Result<Routing, PolicyFailure> {
         let bound = &self.router;
