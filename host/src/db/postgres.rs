@@ -27,7 +27,7 @@ const SESSION: &str = "SET synchronous_commit = on; SET statement_timeout = '20s
                        SET idle_in_transaction_session_timeout = '30s'; SET tcp_keepalives_idle = 20; \
                        SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 4;";
 /// How long a start waits for the lock: a killed predecessor's session ends within moments.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(8);
 const READERS: u32 = 4;
 const SHARED_SESSION_TRIES: usize = 3;
 

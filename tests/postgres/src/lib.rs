@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpListener,
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
@@ -152,9 +153,15 @@ impl Server {
         command
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p"])
             .arg(self.port.to_string());
-        command.args(["-U", who.user, "-d", database, "-c", statements]);
-        command.env("PGPASSWORD", who.password).env("PGCONNECT_TIMEOUT", "10").stdin(Stdio::null());
-        let output = command.output().expect("psql runs");
+        command.args(["-U", who.user, "-d", database, "-f", "-"]);
+        command.env("PGPASSWORD", who.password).env("PGCONNECT_TIMEOUT", "10");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("psql runs");
+        // One after another, each in a transaction of its own; it may have ended already, then its output says why.
+        if let Some(mut input) = child.stdin.take() {
+            let _ = input.write_all(statements.as_bytes());
+        }
+        let output = child.wait_with_output().expect("psql ends");
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
             false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
