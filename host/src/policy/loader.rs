@@ -1,7 +1,7 @@
 //! From files to policies. Everything here blocks (reading, compiling): the callers in `store.rs` keep it off the request path.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     io::Read,
     os::unix::fs::MetadataExt,
@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use super::{
     binding::{Binding, TierFile},
+    cases::{self, CaseFile},
     metrics::PolicyMetrics,
     remembered::Remembered,
     set::{Bound, Decides, Loaded, PolicySet, TierOutcomes, TierPolicies},
@@ -25,6 +26,9 @@ use crate::ids::{Digest, TierName};
 
 /// Files a policies folder may hold at its top; past it the rest is not looked at.
 const MAX_FILES: usize = 1_000;
+
+/// Runs of test cases remembered as passed; past it they are forgotten and run again.
+const MAX_PASSED: usize = 1_000;
 
 /// What a look at the folder came to.
 pub(super) struct Look {
@@ -53,7 +57,10 @@ pub(super) struct Loader {
     routers: HashMap<Key, Weak<Loaded<Router>>>,
     authorizers: HashMap<Key, Weak<Loaded<Authorizer>>>,
     renderers: HashMap<Key, Weak<Loaded<Renderer>>>,
+    /// Modules and test cases that tiers name: files to watch.
     modules: Vec<PathBuf>,
+    /// A policy, its tier and the cases that it passed there.
+    passed: HashSet<(Key, TierName, Digest)>,
 }
 
 /// A binding that can't be used.
@@ -73,6 +80,7 @@ impl Loader {
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
             modules: Vec::new(),
+            passed: HashSet::new(),
         }
     }
 
@@ -200,6 +208,7 @@ impl Loader {
                 policy
             }
         };
+        self.run_tests(binding, key, &bytes, &settings, place).map_err(bad)?;
         // What already serves this tier in this role keeps its date.
         let same = |info: &PolicyInfo| {
             info.world == world.name() && info.digest == digest && info.settings_digest == key.settings
@@ -218,6 +227,55 @@ impl Loader {
         };
         tracing::debug!(tier = %place.tier, world = world.name(), policy = info.policy, digest = %digest, "policy bound");
         Ok(Bound { policy, info })
+    }
+
+    /// The binding's own cases, unless they passed before: a policy that fails one does not serve.
+    fn run_tests(
+        &mut self,
+        binding: &Binding,
+        key: Key,
+        module: &[u8],
+        settings: &str,
+        place: &mut Place<'_>,
+    ) -> Result<(), String> {
+        let Some(tests) = &binding.tests else { return Ok(()) };
+        // Also where it is missing: it is looked for again.
+        self.modules.push(self.folder.join(tests));
+        let Some(path) = binding.tests_path(&self.folder)? else { return Ok(()) };
+        let (file, digest) = CaseFile::read_with_digest(&path)?;
+        if self.passed.contains(&(key, place.tier.clone(), digest)) {
+            return Ok(());
+        }
+        let code = match place.compiled.get(&key.digest) {
+            Some(code) => code.clone(),
+            None => self.compiler.compile(module).map_err(|error| error.to_string())?,
+        };
+        let subject = cases::Subject {
+            compiler: &self.compiler,
+            compiled: &code,
+            world: key.world,
+            settings,
+            limits: key.limits,
+            tier: place.tier,
+        };
+        let report = cases::run(&subject, &file)?;
+        if let Some(failed) = report.failed().next() {
+            return Err(format!(
+                "module {} ({}) fails {} of {} cases of {}; the first is {:?}: {}",
+                binding.module.display(),
+                key.digest.short(),
+                report.failed().count(),
+                report.cases.len(),
+                tests.display(),
+                failed.name,
+                failed.complaint(),
+            ));
+        }
+        if self.passed.len() >= MAX_PASSED {
+            self.passed.clear();
+        }
+        self.passed.insert((key, place.tier.clone(), digest));
+        Ok(())
     }
 
     /// What the last load depended on, as it is now.
