@@ -1,10 +1,12 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod backups;
 mod load;
 mod postgres;
 mod provisioner;
 
+pub use backups::{BackupSettings, S3Settings};
 pub use load::{SettingsError, load};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
@@ -44,6 +46,8 @@ pub struct Settings {
     pub instances: InstanceSettings,
     /// How their databases are made.
     pub provisioner: ProvisionerSettings,
+    /// Where backups of workspaces go.
+    pub backups: BackupSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
 }
@@ -232,6 +236,7 @@ impl Default for Settings {
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             provisioner: ProvisionerSettings::default(),
+            backups: BackupSettings::default(),
             log: LogSettings::default(),
         }
     }
