@@ -1,8 +1,10 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod decision_log;
 mod load;
 
+pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 
 use std::{
@@ -38,6 +40,8 @@ pub struct Settings {
     pub instances: InstanceSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
+    /// Which decisions of policies are written down.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Where users come in.
@@ -223,6 +227,7 @@ impl Default for Settings {
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             log: LogSettings::default(),
+            decision_log: DecisionLogSettings::default(),
         }
     }
 }
