@@ -41,8 +41,8 @@ pub(super) fn tier_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, String
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)))
-        // Editors' scratch files.
-        .filter(|(stem, _)| !stem.starts_with('.'))
+        // Editors' scratch files, and cases beside their modules.
+        .filter(|(stem, _)| !stem.starts_with('.') && !stem.ends_with(".test"))
         .collect();
     files.sort();
     Ok(files)

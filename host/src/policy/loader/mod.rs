@@ -7,10 +7,11 @@
 
 mod bind;
 mod files;
+mod own_cases;
 mod version;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::ids::{Digest, TierName};
 use bind::{Alive, Kind, Place};
+use own_cases::Passed;
 
 pub(super) use files::Fingerprint;
 
@@ -46,6 +48,7 @@ pub(super) struct Loader {
     renderers: Alive<Renderer>,
     /// Files beside the tiers' own that the last load depended on.
     modules: Vec<PathBuf>,
+    passed: HashSet<Passed>,
 }
 
 /// A binding that can't be used.
@@ -65,6 +68,7 @@ impl Loader {
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
             modules: Vec::new(),
+            passed: HashSet::new(),
         }
     }
 
@@ -155,7 +159,9 @@ impl Loader {
     /// What a binding names, in its place.
     fn role<P: Kind>(&mut self, binding: &Binding, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {
         let version = self.resolve(P::WORLD, binding)?;
-        self.bind(&version, place)
+        let bound = self.bind(&version, place)?;
+        self.pass_own_cases(P::WORLD, binding, &version, place)?;
+        Ok(bound)
     }
 
     /// What the last load depended on, as it is now.
