@@ -81,11 +81,9 @@ fn seen_request(inputs: &Inputs, view: &View<'_>) -> Map<String, Value> {
     let mut saw = Map::new();
     saw.insert("workspace".into(), view.workspace.into());
     saw.insert("tier".into(), view.tier.into());
-    for (name, declared, value) in [
-        ("method", inputs.method, view.method),
-        ("path", inputs.path, view.path),
-        ("query", inputs.query, view.query),
-    ] {
+    for (name, declared, value) in
+        [("method", inputs.method, view.method), ("path", inputs.path, view.path), ("query", inputs.query, view.query)]
+    {
         if declared {
             saw.insert(name.into(), value.into());
         }

@@ -197,7 +197,9 @@ impl Next {
             (None, _) if !self.workspaces.is_empty() => Share::NONE,
             (None, Mode::Shadow) => Share::ALL,
             (None, Mode::Canary) => {
-                return Err("next is a canary and says of what: add share = \"10%\", or workspaces = [\"acme\"]".to_owned());
+                return Err(
+                    "next is a canary and says of what: add share = \"10%\", or workspaces = [\"acme\"]".to_owned()
+                );
             }
         };
         let mut workspaces = self.workspaces.clone();
@@ -324,16 +326,23 @@ mod tests {
 
     #[test]
     fn a_next_version_inherits_what_it_leaves_out() {
-        let next = "[router.settings]\na = 1\n[router.next]\nmode = \"canary\"\nshare = \"10%\"\nmodule = \"n.wasm\"\n[[auth";
+        let next =
+            "[router.settings]\na = 1\n[router.next]\nmode = \"canary\"\nshare = \"10%\"\nmodule = \"n.wasm\"\n[[auth";
         let file = TierFile::parse(&GOOD.replace("[[auth", next)).expect("parsed");
         let binding = file.router.next_binding().expect("there");
         assert_eq!((binding.module.to_str(), binding.settings_json()), (Some("n.wasm"), Ok(r#"{"a":1}"#.to_owned())));
         let rules = file.router.next.expect("there");
         assert_eq!((rules.mode, rules.audience().expect("one").share), (Mode::Canary, Share::percent(10)));
-        let bare = TierFile::parse(&GOOD.replace("[[auth", "[router.next]\nmode = \"canary\"\n[[auth")).expect("parsed");
+        let bare =
+            TierFile::parse(&GOOD.replace("[[auth", "[router.next]\nmode = \"canary\"\n[[auth")).expect("parsed");
         assert!(bare.router.next.expect("there").audience().expect_err("of what?").contains("share"));
-        for wrong in ["mode = \"active\"", "share = \"10%\"", "mode = \"canary\"\nshare = \"110%\"", "mode = \"shadow\"\nx = 1"] {
-            assert!(TierFile::parse(&GOOD.replace("[[auth", &format!("[router.next]\n{wrong}\n[[auth"))).is_err(), "{wrong}");
+        for wrong in
+            ["mode = \"active\"", "share = \"10%\"", "mode = \"canary\"\nshare = \"110%\"", "mode = \"shadow\"\nx = 1"]
+        {
+            assert!(
+                TierFile::parse(&GOOD.replace("[[auth", &format!("[router.next]\n{wrong}\n[[auth"))).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

@@ -114,7 +114,11 @@ impl PolicyMetrics {
         registry.register("orbitd_policy_rollouts", "Promotions and rollbacks", self.rollouts.clone());
         registry.register("orbitd_policy_breaker_openings", "Policies cut off for failing", self.breakers.clone());
         registry.register("orbitd_policy_decision_log_recorded", "Logged decisions", self.log.recorded.clone());
-        registry.register("orbitd_policy_decision_log_dropped", "Decisions that the log lost", self.log.dropped.clone());
+        registry.register(
+            "orbitd_policy_decision_log_dropped",
+            "Decisions that the log lost",
+            self.log.dropped.clone(),
+        );
     }
 
     /// In the order of [`super::rollout::Compared`].

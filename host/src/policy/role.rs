@@ -10,7 +10,7 @@ use super::{
     Authorization, FailureKind, PolicyFailure, Rendered, Routing, answer,
     decision_log::Decision,
     remembered::Remembered,
-    rollout::{Audience, Breaker, Mode, Shadow, Trial, Verdict},
+    rollout::{Audience, Breaker, Budget, Mode, Shadow, Trial, Verdict},
     status::PolicyInfo,
     view::View,
 };
@@ -21,6 +21,8 @@ pub(super) struct Role<P: Decides> {
     pub next: Option<Next<P>>,
     /// What was decided over the tier's file, and what is held back.
     pub verdict: Verdict,
+    /// What a new version may fail here.
+    pub budget: Budget,
 }
 
 /// A version that is rolled out.
@@ -109,7 +111,7 @@ impl<P: Decides> Role<P> {
             (Some(a), Some(b)) => a.mode == b.mode && a.audience == b.audience && a.bound.is_like(&b.bound),
             _ => false,
         };
-        next && self.verdict == other.verdict && self.active.is_like(&other.active)
+        next && self.verdict == other.verdict && self.budget == other.budget && self.active.is_like(&other.active)
     }
 }
 
@@ -131,8 +133,7 @@ impl<P: Decides> Next<P> {
 
 impl<P: Decides> Bound<P> {
     fn is_like(&self, other: &Self) -> bool {
-        let budget = |bound: &Self| bound.health.trial.as_ref().map(|trial| trial.budget().clone());
-        Arc::ptr_eq(&self.policy, &other.policy) && self.info.module == other.info.module && budget(self) == budget(other)
+        Arc::ptr_eq(&self.policy, &other.policy) && self.info.module == other.info.module
     }
 
     pub fn failure(&self, failed: Failed) -> PolicyFailure {

@@ -17,7 +17,7 @@ use super::{
     Authorization, FailureKind, PolicyFailure, RenderInput, Rendered, RequestFacts, Routing, answer,
     decision_log::{Decision, Entry, Tap},
     metrics::Outcomes,
-    role::{PerRequest, Bound, Decides, Failed, Next, Role},
+    role::{Bound, Decides, Failed, Next, PerRequest, Role},
     rollout::{Compared, Sample},
     view::{Caller, OwnedView, View},
 };

@@ -32,7 +32,18 @@ const NAMES: [&str; 18] = [
 ];
 /// Values that start so are credentials.
 const PREFIXES: [&str; 13] = [
-    "bearer ", "basic ", "digest ", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "akia", "sk-",
+    "bearer ",
+    "basic ",
+    "digest ",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "akia",
+    "sk-",
     "npm_",
 ];
 /// What stands in a text where a masked value was.

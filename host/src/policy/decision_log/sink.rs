@@ -135,11 +135,10 @@ mod tests {
             sink.add(format!("line {n}\n").as_bytes(), now).expect("written");
         }
         let read = |path: &Path| fs::read_to_string(path).expect("there");
-        assert_eq!((read(&path), read(&sink.numbered(1)), read(&sink.numbered(2))), (
-            "line 4\n".into(),
-            "line 3\n".into(),
-            "line 2\n".into()
-        ));
+        assert_eq!(
+            (read(&path), read(&sink.numbered(1)), read(&sink.numbered(2))),
+            ("line 4\n".into(), "line 3\n".into(), "line 2\n".into())
+        );
         assert!(!sink.numbered(3).exists());
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
     }

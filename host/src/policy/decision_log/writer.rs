@@ -117,7 +117,9 @@ impl Writer {
         for (because, dropped) in [("queue", queue), ("file", unwritten)] {
             if dropped > 0 {
                 let time = OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339);
-                text.push_str(&json!({"dropped": dropped, "because": because, "time": time.unwrap_or_default()}).to_string());
+                text.push_str(
+                    &json!({"dropped": dropped, "because": because, "time": time.unwrap_or_default()}).to_string(),
+                );
                 text.push('\n');
             }
         }
@@ -159,7 +161,8 @@ struct FileState {
 fn line(entry: Entry, masks: &Masks) -> Line {
     let Entry { at, info, inputs, mode, remembered, view, mut decision, took } = entry;
     let (workspace, tier) = (view.workspace.clone(), view.tier.clone());
-    let (seen, masked) = masks.apply(OwnedView { workspace: String::new(), tier: String::new(), ..view }, &mut decision);
+    let (seen, masked) =
+        masks.apply(OwnedView { workspace: String::new(), tier: String::new(), ..view }, &mut decision);
     let word = decision.word();
     let record = Record {
         id: Uuid::now_v7().to_string(),

@@ -84,7 +84,9 @@ impl Ledger {
                         }
                         state
                     }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => State { format: FORMAT, ..State::default() },
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        State { format: FORMAT, ..State::default() }
+                    }
                     Err(error) => return Err(wrong(error.to_string())),
                 }
             }
@@ -132,7 +134,11 @@ impl Ledger {
     pub fn module(&self, digest: Digest) -> Result<Vec<u8>, String> {
         let next = "`orbitd policy resume` goes back to what the tier's file says";
         let Some(folder) = &self.folder else {
-            return self.modules.get(&digest).cloned().ok_or_else(|| format!("the kept module {} is gone; {next}", digest.short()));
+            return self
+                .modules
+                .get(&digest)
+                .cloned()
+                .ok_or_else(|| format!("the kept module {} is gone; {next}", digest.short()));
         };
         let path = module_file(folder, digest);
         let bad = |why: String| format!("the kept module {}: {why}; {next}", path.display());

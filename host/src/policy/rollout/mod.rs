@@ -21,8 +21,9 @@ mod window;
 
 pub(super) use breaker::Breaker;
 pub(super) use ledger::Ledger;
-pub(super) use record::{HeldBack, Kept, Record, Refusal, Serves, Verdict, Why};
 pub use ledger::RolloutEvent;
+pub use record::{HeldBack, Serves, Why};
+pub(super) use record::{Kept, Record, Refusal, Verdict, Which};
 pub(super) use shadow::{Compared, Shadow, Worker};
 pub use shadow::{Sample, ShadowStatus};
 pub(super) use share::{Audience, Mode};

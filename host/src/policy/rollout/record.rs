@@ -92,6 +92,15 @@ pub(in crate::policy) struct Verdict {
     pub next_held_back: Option<HeldBack>,
 }
 
+/// What a rollback is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::policy) enum Which {
+    /// What is rolled out, if something is; else what serves.
+    Newest,
+    /// What serves.
+    Serving,
+}
+
 /// Why this version serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -191,16 +200,24 @@ impl Record {
         Ok(candidate)
     }
 
-    /// What is rolled out is over; or, if nothing is, what serves makes place for what served before. The version that goes, and the one
-    /// that serves then.
-    pub fn roll_back(&mut self, by: Why, reason: &str, at: OffsetDateTime) -> Result<(Kept, Kept), Refusal> {
+    /// What is rolled out is over; or, if nothing is or `which` says so, what serves makes place for what served before. The version that
+    /// goes, and the one that serves then.
+    pub fn roll_back(
+        &mut self,
+        which: Which,
+        by: Why,
+        reason: &str,
+        at: OffsetDateTime,
+    ) -> Result<(Kept, Kept), Refusal> {
         let serving = self.history.last().cloned().ok_or_else(|| Refusal("nothing serves here".to_owned()))?;
-        if let Some(candidate) = self.candidate.take() {
+        if let Some(candidate) = self.candidate.take_if(|_| which == Which::Newest) {
             self.reject(&candidate, by, reason, at);
             return Ok((candidate, serving));
         }
         let earlier = self.earlier().cloned().ok_or_else(|| {
-            Refusal("there is no earlier version to go back to: none served here before, or all were rolled back".into())
+            Refusal(
+                "there is no earlier version to go back to: none served here before, or all were rolled back".into(),
+            )
         })?;
         self.reject(&serving, by, reason, at);
         self.instead = match self.file {
@@ -277,13 +294,13 @@ mod tests {
         let mut record = Record::default();
         load(&mut record, "a", None);
         load(&mut record, "b", Some("c"));
-        let (gone, serves) = record.roll_back(Why::Operator, "no", NOW).expect("the trial");
+        let (gone, serves) = record.roll_back(Which::Newest, Why::Operator, "no", NOW).expect("the trial");
         assert_eq!((gone.module.as_str(), serves.module.as_str()), ("c", "b"));
         assert_eq!(load(&mut record, "b", Some("c")), both("b", None), "it stays out");
-        record.roll_back(Why::ErrorBudget, "no", NOW).expect("to a, whose file is gone");
+        record.roll_back(Which::Newest, Why::ErrorBudget, "no", NOW).expect("to a, whose file is gone");
         assert_eq!(load(&mut record, "b", Some("c")), both("a", None));
         assert_eq!(record.serves(), Serves::RolledBack);
-        assert!(record.roll_back(Why::Operator, "no", NOW).is_err(), "nothing before a");
+        assert!(record.roll_back(Which::Newest, Why::Operator, "no", NOW).is_err(), "nothing before a");
         assert_eq!(load(&mut record, "d", Some("c")), both("d", None), "a new file serves, c stays out");
         assert_eq!(load(&mut record, "b", None), both("b", None), "written again, b is wanted");
         load(&mut record, "b", Some("c"));
@@ -298,7 +315,7 @@ mod tests {
         load(&mut record, "a", Some("b"));
         record.promote().expect("promoted");
         load(&mut record, "a", Some("b"));
-        record.roll_back(Why::Operator, "worse", NOW).expect("back");
+        record.roll_back(Which::Newest, Why::Operator, "worse", NOW).expect("back");
         assert_eq!(load(&mut record, "a", Some("b")), both("a", None));
         assert_eq!(record.serves(), Serves::File);
     }

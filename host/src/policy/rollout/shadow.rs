@@ -140,10 +140,11 @@ impl Shadow {
     /// One more of its kind; a new kind is kept, while there is room.
     pub fn sample(&self, sample: Sample) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        match samples.iter_mut().find(|known| known.active == sample.active && known.next == sample.next) {
-            Some(known) => known.count += 1,
-            None if samples.len() < MAX_SAMPLES => samples.push(sample),
-            None => {}
+        let known = samples.iter_mut().find(|known| known.active == sample.active && known.next == sample.next);
+        if let Some(known) = known {
+            known.count += 1;
+        } else if samples.len() < MAX_SAMPLES {
+            samples.push(sample);
         }
     }
 

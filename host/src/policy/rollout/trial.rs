@@ -57,13 +57,7 @@ pub(in crate::policy) struct Trial {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self {
-            failures: Share::percent(5),
-            window_s: 60,
-            min_decisions: 20,
-            bake_s: 3_600,
-            rollback: Rollback::Auto,
-        }
+        Self { failures: Share::percent(5), window_s: 60, min_decisions: 20, bake_s: 3_600, rollback: Rollback::Auto }
     }
 }
 
