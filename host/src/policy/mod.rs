@@ -32,6 +32,8 @@ mod view;
 mod watch;
 
 #[cfg(test)]
+mod rollout_tests;
+#[cfg(test)]
 mod store_tests;
 #[cfg(test)]
 mod testing;
