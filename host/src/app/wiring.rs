@@ -15,9 +15,10 @@ use super::listeners::Addresses;
 use crate::{
     api::{self, AdminToken, ApiState},
     authn::{Authenticator, Logins},
-    db::{DataDir, Registry},
+    db::{DataDir, Place, Registry},
     directory::{Directory, InternalPaths},
     driver::Distribution,
+    identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
     policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key},
     proxy::{Proxy, ProxyParts},
@@ -46,6 +47,20 @@ pub struct Shared {
     pub admin_token: AdminToken,
     /// Set once everything is loaded: `/readyz`.
     pub ready: Arc<AtomicBool>,
+}
+
+/// The registry: in the data directory, or on the server that the settings name.
+pub async fn open_registry(
+    settings: &Settings,
+    data_dir: &DataDir,
+    master: Arc<MasterKey>,
+) -> anyhow::Result<Registry> {
+    let place = match settings.registry.server()? {
+        Some(url) => Place::Server(url),
+        None => Place::File(data_dir.registry()),
+    };
+    tracing::info!(%place, "registry");
+    Ok(Registry::open(&place, master).await?)
 }
 
 /// Reads `distribution.json` and checks that its Node works.
