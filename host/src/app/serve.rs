@@ -160,6 +160,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     for task in ["rendering", "policies", "admin", "internal"] {
         tasks.stop(task, STOP_DEADLINE, &mut signals).await;
     }
+    wiring::flush_decisions(policies, STOP_DEADLINE).await;
     registry.close().await;
     drop(data_dir);
     tracing::info!("stopped");

@@ -89,6 +89,8 @@ pub async fn open_policies(
         cache_folder: data_dir.policy_cache(),
         cache_key,
         isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
+        rollouts_folder: Some(data_dir.policy_rollouts()),
+        decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
     let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
@@ -119,6 +121,12 @@ pub async fn render_after_swaps(
             tracing::warn!(%error, "workspaces are rendered by the next scan, not now");
         }
     }
+}
+
+/// Waits until the decision log has what was decided, at most `limit`.
+pub async fn flush_decisions(policies: Arc<Policies>, limit: Duration) {
+    // Its failure could only be a panic, and the daemon is at its end.
+    let _ = tokio::task::spawn_blocking(move || policies.flush_decisions(limit)).await;
 }
 
 /// Reads the policy folder again (SIGHUP).

@@ -123,6 +123,11 @@ impl DataDir {
         self.path.join("policy-cache.key")
     }
 
+    /// What was promoted and rolled back, and the modules to go back to.
+    pub fn policy_rollouts(&self) -> PathBuf {
+        self.path.join("policy-rollouts")
+    }
+
     /// One life of a workspace: its database, run directories and logs. Another life of the slug has another home.
     pub fn workspace_home(&self, slug: &Slug, id: WorkspaceId) -> PathBuf {
         self.path.join("workspaces").join(format!("{slug}-{}", tail(id)))

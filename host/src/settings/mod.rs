@@ -2,11 +2,13 @@
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
 mod backups;
+mod decision_log;
 mod load;
 mod postgres;
 mod provisioner;
 
 pub use backups::{BackupSettings, S3Settings};
+pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub backups: BackupSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
+    /// Which decisions of policies are written down.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Where users come in.
@@ -238,6 +242,7 @@ impl Default for Settings {
             provisioner: ProvisionerSettings::default(),
             backups: BackupSettings::default(),
             log: LogSettings::default(),
+            decision_log: DecisionLogSettings::default(),
         }
     }
 }
