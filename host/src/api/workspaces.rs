@@ -57,6 +57,15 @@ pub(super) struct PageQuery {
     limit: Option<usize>,
 }
 
+/// What becomes of its data.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    /// The database stays.
+    #[serde(default)]
+    keep_data: bool,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogsQuery {
@@ -121,9 +130,13 @@ pub(super) async fn patch(
 }
 
 /// 202: the deletion has begun (`?wait=gone` on the GET follows it).
-pub(super) async fn delete(State(app): State<App>, InPath(slug): InPath) -> Result<Response, Problem> {
+pub(super) async fn delete(
+    State(app): State<App>,
+    InPath(slug): InPath,
+    InQuery(query): InQuery<DeleteQuery>,
+) -> Result<Response, Problem> {
     let workspaces = app.workspaces.clone();
-    let workspace = detached(async move { workspaces.delete(&slug, Owner::Api).await }).await?;
+    let workspace = detached(async move { workspaces.delete(&slug, query.keep_data, Owner::Api).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
 }
 
@@ -131,6 +144,13 @@ pub(super) async fn delete(State(app): State<App>, InPath(slug): InPath) -> Resu
 pub(super) async fn restart(State(app): State<App>, InPath(slug): InPath) -> Result<Response, Problem> {
     let workspaces = app.workspaces.clone();
     let workspace = detached(async move { workspaces.restart(&slug).await }).await?;
+    Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
+}
+
+/// 202: a new database password is asked for, and the restart that brings it to the instance.
+pub(super) async fn rotate_password(State(app): State<App>, InPath(slug): InPath) -> Result<Response, Problem> {
+    let workspaces = app.workspaces.clone();
+    let workspace = detached(async move { workspaces.rotate_password(&slug).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
 }
 
@@ -159,7 +179,7 @@ pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 }
 
 /// Runs a change to its end even if the client hangs up: axum drops a handler's future then.
-async fn detached<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, LifecycleError>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::spawn(change).await {

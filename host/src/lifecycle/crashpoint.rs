@@ -40,6 +40,11 @@ pub const NAMES: &[&str] = &[
     "forget.before-home",
     "forget.after-home",
     "forget.after-row",
+    "backup.after-dump",
+    "backup.after-part",
+    "backup.after-manifest",
+    "restore.before-load",
+    "restore.after-load",
     "status.before-write",
     "status.after-write",
 ];

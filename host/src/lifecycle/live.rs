@@ -24,6 +24,10 @@ pub(super) struct LiveState {
     pub rendered: Option<RenderedFor>,
     /// Starts in a row that found their port taken.
     pub port_retries: u32,
+    /// A backup that is to replace the database.
+    pub fetched: Option<super::backup::Fetched>,
+    /// A restore that failed is not tried again before this time.
+    pub restore_after: Option<OffsetDateTime>,
 }
 
 /// For what the newest config was rendered, and how that went.

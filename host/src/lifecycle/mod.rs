@@ -11,12 +11,14 @@
 
 mod apply;
 mod backoff;
+mod backup;
 mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
 mod database;
 mod host_config;
+mod kept;
 mod live;
 mod metrics;
 mod observe;
@@ -36,6 +38,7 @@ mod step_tests;
 mod validate;
 mod workspaces;
 
+pub use backup::{BackupList, FailedBackup};
 pub use metrics::Metrics;
 pub use start::{ControllerHandle, Parts, StartError, start};
 pub use workspaces::{LifecycleError, NewWorkspace, SpecPatch, Workspaces};

@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{live::LiveState, metrics::Metrics, queue::Queue};
+use super::{backup::Backups, live::LiveState, metrics::Metrics, queue::Queue};
 use crate::{
     db::{DataDir, Registry},
     directory::{Directory, InternalPaths},
@@ -37,6 +37,7 @@ pub(super) struct Shared {
     pub metrics: Arc<Metrics>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
+    pub backups: Backups,
     /// Held while an instance is let on its database: what is left is counted and taken in one go.
     pub admission: Arc<tokio::sync::Mutex<()>>,
     pub stopping: CancellationToken,
@@ -52,11 +53,12 @@ pub(super) struct Ingredients {
     pub parts: super::Parts,
     pub driver: Arc<dyn Driver>,
     pub provisioner: Arc<dyn Provisioner>,
+    pub backups: Backups,
 }
 
 impl Shared {
     pub(super) fn new(from: Ingredients) -> Self {
-        let Ingredients { parts, driver, provisioner } = from;
+        let Ingredients { parts, driver, provisioner, backups } = from;
         Self {
             starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
             settings: parts.settings,
@@ -72,6 +74,7 @@ impl Shared {
             internal_port: parts.internal_port,
             queue: Queue::default(),
             metrics: Arc::default(),
+            backups,
             admission: Arc::default(),
             stopping: CancellationToken::new(),
             live: Mutex::default(),

@@ -1,9 +1,10 @@
 //! Describes a workspace at rest: phase and the conditions that follow from the facts. Conditions that carry a cause are set where
 //! the cause is known (`perform`, `render`).
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
+    backup::Known,
     observe::SOURCE_REJECTED,
     reconcile::Work,
     step::{Config, Facts, ProcessFacts},
@@ -57,6 +58,8 @@ impl Work<'_> {
         let (id, generation) = (self.id(), self.workspace.generation);
         let rejection = self.shared.rejection(id);
         let mut newly_rejected = None;
+        let known = self.shared.backups.known(id);
+        let restoring = self.wanted_restore().is_some();
         let status = self.status();
         let was = status.phase;
         status.phase = facts.phase(now);
@@ -83,7 +86,8 @@ impl Work<'_> {
         }
         describe_ready(facts, status, until, now);
         describe_rollout(facts, status, now);
-        if facts.is_settled(now) {
+        describe_backup(&known, status, now);
+        if facts.is_settled(now) && !restoring {
             status.observed_generation = generation;
         }
         let stopped = was != Phase::Stopped && status.phase == Phase::Stopped;
@@ -153,6 +157,17 @@ fn describe_ready(
             ready(Truth::False, "WaitingForTurn", message.to_owned());
         }
         Phase::Starting => ready(Truth::False, "Starting", "its instance is starting".to_owned()),
+    }
+}
+
+/// Unsaid as long as none was tried by this daemon.
+fn describe_backup(known: &Known, status: &mut crate::model::Status, now: OffsetDateTime) {
+    let kind = ConditionKind::BackedUp;
+    if let Some(failure) = &known.failure {
+        status.set_condition(kind, Truth::False, "BackupFailed", failure.reason.clone(), now);
+    } else if let Some(last) = known.last {
+        let at = last.format(&Rfc3339).unwrap_or_default();
+        status.set_condition(kind, Truth::True, "BackedUp", format!("the newest backup is of {at}"), now);
     }
 }
 

@@ -58,8 +58,9 @@ pub struct RestartArgs {
     wait: Wait,
 }
 
+/// How long a command waits.
 #[derive(Debug, Args)]
-struct Wait {
+pub struct Wait {
     /// Don't wait until the change serves
     #[arg(long)]
     no_wait: bool,
@@ -93,7 +94,14 @@ pub async fn restart(client: &Client, args: RestartArgs, as_json: bool) -> Resul
     finish(client, &args.slug, asked, args.wait, "the restart", as_json).await
 }
 
-async fn finish(
+/// Asks for a new database password.
+pub async fn rotate_password(client: &Client, args: RestartArgs, as_json: bool) -> Result<(), Failure> {
+    let asked = client.call(Method::POST, &format!("{}/rotate-password", path(&args.slug)), None).await?;
+    finish(client, &args.slug, asked, args.wait, "the new password", as_json).await
+}
+
+/// Waits for what was asked for, and says how it ended.
+pub async fn finish(
     client: &Client,
     slug: &Slug,
     answer: Value,

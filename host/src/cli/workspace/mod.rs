@@ -10,6 +10,8 @@ mod login;
 mod show;
 mod wait;
 
+pub(super) use change::{Wait, finish};
+
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
@@ -57,6 +59,8 @@ enum WorkspaceCommand {
     Events(follow_text::EventsArgs),
     /// Restart a workspace's instance; requests are held meanwhile, not failed
     Restart(change::RestartArgs),
+    /// Give its database a new password; the old one works until no instance has it
+    RotatePassword(change::RestartArgs),
     /// Make a one-time login URL for a browser
     Login(login::LoginArgs),
 }
@@ -85,6 +89,7 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Logs(args) => follow_text::logs(&client, args, global.json).await,
         WorkspaceCommand::Events(args) => follow_text::events(&client, args, global.json).await,
         WorkspaceCommand::Restart(args) => change::restart(&client, args, global.json).await,
+        WorkspaceCommand::RotatePassword(args) => change::rotate_password(&client, args, global.json).await,
         WorkspaceCommand::Login(args) => login::run(&client, args, global.json).await,
     }
 }
