@@ -15,6 +15,7 @@ mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
+mod database;
 mod facts;
 mod host_config;
 mod live;

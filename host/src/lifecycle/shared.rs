@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub starting: Arc<Semaphore>,
     /// Who is rolled out, and who waits for that.
     pub turns: Turns,
+    /// Held while an instance is let on its database: what is left is counted and taken in one go.
+    pub admission: Arc<tokio::sync::Mutex<()>>,
     pub stopping: CancellationToken,
     live: Mutex<HashMap<WorkspaceId, Arc<tokio::sync::Mutex<LiveState>>>>,
     /// Why a source's newest entry of a workspace can't be used. Not stored: the source is read again soon.
@@ -73,6 +75,7 @@ impl Shared {
             internal_port: parts.internal_port,
             queue: Queue::default(),
             metrics: Arc::default(),
+            admission: Arc::default(),
             stopping: CancellationToken::new(),
             live: Mutex::default(),
             rejections: Mutex::default(),
