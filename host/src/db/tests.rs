@@ -27,6 +27,7 @@ fn workspace(slug: &str) -> Workspace {
             restarts: 0,
             password_rotations: 0,
             restore: None,
+            pinned: None,
         },
         generation: 1,
         deleting: false,

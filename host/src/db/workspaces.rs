@@ -9,7 +9,7 @@ use super::{
     registry::{read_id, read_json, read_time, write_json, write_time},
 };
 use crate::{
-    ids::{Digest, Slug, TierName, WorkspaceId},
+    ids::{Digest, InstanceId, Slug, TierName, WorkspaceId},
     model::{DesiredState, Slot, Spec, Status, Workspace},
 };
 
@@ -23,6 +23,9 @@ pub struct WorkspaceRow {
     /// It is being deleted, and its database stays.
     pub keep_data: bool,
 }
+
+/// Good revisions remembered per workspace; the oldest is forgotten past it.
+pub const MAX_GOOD: usize = 8;
 
 /// What the controller remembers of a workspace. Never shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,15 +46,19 @@ pub struct Progress {
     pub restored: Option<OffsetDateTime>,
     /// The distribution that the workspace was backed up for before it moves there.
     pub backed_up_for: Option<String>,
+    /// Revisions that outlived their bake, the last one last, each once; at most [`MAX_GOOD`].
+    pub good: Vec<Digest>,
+    /// The newest instance that ran on the database and is gone. One that is older and still serves must be started anew.
+    pub tried: Option<InstanceId>,
 }
 
-/// A login that instances started before `restarts` may still have.
+/// A login that is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retiring {
     /// Which of the two.
     pub slot: Slot,
-    /// `spec.restarts` from which on instances have the other one.
-    pub restarts: i64,
+    /// Instances with a smaller id may still have it.
+    pub before: InstanceId,
 }
 
 /// What the directory needs of a workspace.

@@ -12,16 +12,26 @@ use super::{
 use crate::{
     crashpoint,
     db::DataDir,
+    driver::Distribution,
     model::{ConditionKind, KeptDatabase, Login, Truth},
-    provisioner::{Access, PostgresProvisioner, ProvisionError, Provisioner, Site, SqliteProvisioner, Stage},
+    provisioner::{
+        Access, PostgresProvisioner, ProvisionError, Provisioner, Site, SqliteProvisioner, Stage, StatelessProvisioner,
+    },
     settings::{ProvisionerKind, Settings},
 };
 
 /// Between two looks whether connections have become free.
 const CONNECTIONS_PAUSE: time::Duration = time::Duration::seconds(2);
 
-/// The provisioner that the settings name.
-pub(super) fn provisioner(settings: &Settings, data_dir: &DataDir) -> Result<Box<dyn Provisioner>, StartError> {
+/// The provisioner that the settings name, unless the distribution keeps nothing.
+pub(super) fn provisioner(
+    settings: &Settings,
+    data_dir: &DataDir,
+    distribution: &Distribution,
+) -> Result<Box<dyn Provisioner>, StartError> {
+    if distribution.stateless {
+        return Ok(Box::new(StatelessProvisioner));
+    }
     Ok(match settings.provisioner.kind {
         ProvisionerKind::Sqlite => Box::new(SqliteProvisioner::new(data_dir.kept_databases())),
         ProvisionerKind::Postgres => Box::new(PostgresProvisioner::new(settings.provisioner.postgres.clone())?),
@@ -57,7 +67,7 @@ impl Work<'_> {
     }
 
     /// Makes the database and its login, or finds them as they must be.
-    async fn ensure_database(&self, login: Option<&Login>) -> Result<(), ProvisionError> {
+    pub(super) async fn ensure_database(&self, login: Option<&Login>) -> Result<(), ProvisionError> {
         let (database, home) = self.database();
         let site = Site { workspace: self.id(), database: &database, home: &home };
         let reached = |stage| match stage {
@@ -70,7 +80,7 @@ impl Work<'_> {
     }
 
     /// Notes how that went. A failure is tried again by the next looks; what runs goes on.
-    fn provisioned(&mut self, made: Result<(), ProvisionError>, now: OffsetDateTime) -> Result<(), Trouble> {
+    pub(super) fn provisioned(&mut self, made: Result<(), ProvisionError>, now: OffsetDateTime) -> Result<(), Trouble> {
         let kind = ConditionKind::Provisioned;
         match made {
             Ok(()) => {
@@ -88,14 +98,20 @@ impl Work<'_> {
         }
     }
 
-    /// Lets an instance of a revision with this many plugins on the database, or not. The database is looked at first: a server
-    /// that is down or a role that someone changed is named here, not by an instance that dies of it.
-    pub(super) async fn admit(&mut self, plugins: usize, now: OffsetDateTime) -> Result<Admission, Trouble> {
+    /// Lets an instance of a revision with this many plugins on `database` (the workspace's own, or the name of a copy), or not. The
+    /// workspace's database is looked at first: a server that is down or a role that someone changed is named here, not by an
+    /// instance that dies of it.
+    pub(super) async fn admit(
+        &mut self,
+        database: &str,
+        plugins: usize,
+        now: OffsetDateTime,
+    ) -> Result<Admission, Trouble> {
         let login = self.login().await?;
         let made = self.ensure_database(login.as_ref()).await;
         self.provisioned(made, now)?;
-        let (database, home) = self.database();
-        let site = Site { workspace: self.id(), database: &database, home: &home };
+        let (_, home) = self.database();
+        let site = Site { workspace: self.id(), database, home: &home };
         let access = match self.shared.provisioner.access(&site, login.as_ref(), plugins) {
             Ok(access) => access,
             Err(error) => return Ok(Admission::Refused(error.to_string())),
@@ -116,6 +132,7 @@ impl Work<'_> {
         }
         let taken = self.shared.registry.connections_in_use().await?;
         if taken + needed <= capacity {
+            self.live.waits_for = None;
             return Ok(Admission::Granted(access, guard));
         }
         let message = format!(
@@ -123,15 +140,15 @@ impl Work<'_> {
              PostgreSQL's max_connections"
         );
         self.status().retry_at = Some(now + CONNECTIONS_PAUSE);
-        let ready = ConditionKind::Ready;
-        if self.status().set_condition(ready, Truth::False, "WaitingForConnections", message.clone(), now) {
-            self.event("WaitingForConnections", message);
+        if self.live.waits_for.is_none() {
+            self.event("WaitingForConnections", message.clone());
         }
+        self.live.waits_for = Some(message);
         Ok(Admission::Wait)
     }
 
     /// The login that new instances get; none where the provisioner knows none.
-    async fn login(&self) -> Result<Option<Login>, Trouble> {
+    pub(super) async fn login(&self) -> Result<Option<Login>, Trouble> {
         if !self.shared.provisioner.needs_login() {
             return Ok(None);
         }

@@ -17,6 +17,7 @@ mod config;
 mod controller;
 pub mod crashpoint;
 mod database;
+mod facts;
 mod host_config;
 mod kept;
 mod live;
@@ -27,6 +28,7 @@ mod perform;
 mod queue;
 mod reconcile;
 mod render;
+mod rotation;
 mod secrets;
 mod shared;
 mod start;
@@ -35,6 +37,9 @@ mod status;
 mod step;
 #[cfg(test)]
 mod step_tests;
+#[cfg(test)]
+mod step_worlds;
+mod turns;
 mod validate;
 mod workspaces;
 

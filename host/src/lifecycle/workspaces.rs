@@ -162,6 +162,7 @@ impl Workspaces {
             restarts: 0,
             password_rotations: 0,
             restore: None,
+            pinned: None,
         };
         self.create_from(slug, spec, owner).await
     }
@@ -225,19 +226,15 @@ impl Workspaces {
         self.change(slug, None, |spec| spec.restarts += 1).await
     }
 
-    /// Asks for a new database password (any owner may), and for a restart that brings it to the instance: the old one is valid
-    /// until no instance has it any more.
+    /// Asks for a new database password (any owner may). The instance is replaced by one that has it; the old one is valid until
+    /// no instance has it any more.
     pub async fn rotate_password(&self, slug: &Slug) -> Result<Workspace, LifecycleError> {
         if !self.shared.provisioner.needs_login() {
             return Err(LifecycleError::Invalid(format!(
                 "the database of {slug} has no password: it is files (provisioner.kind)"
             )));
         }
-        self.change(slug, None, |spec| {
-            spec.password_rotations += 1;
-            spec.restarts += 1;
-        })
-        .await
+        self.change(slug, None, |spec| spec.password_rotations += 1).await
     }
 
     /// Compare-and-set until it holds. `by`: `None` for what anyone may ask for.

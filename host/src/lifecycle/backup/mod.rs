@@ -9,6 +9,7 @@ mod calls;
 mod restore;
 mod schedule;
 mod take;
+mod upgrade;
 
 use std::{
     collections::HashMap,

@@ -6,7 +6,10 @@ use time::OffsetDateTime;
 use super::{Scratch, TakeError, take::login};
 use crate::{
     crashpoint,
-    lifecycle::reconcile::{Trouble, Work},
+    lifecycle::{
+        facts::Restoring,
+        reconcile::{Trouble, Work},
+    },
     model::{Backup, ConditionKind, Restore, Truth},
     provisioner::Site,
 };
@@ -24,6 +27,15 @@ impl Work<'_> {
     /// The restore that is wanted and not done.
     pub(in crate::lifecycle) fn wanted_restore(&self) -> Option<&Restore> {
         self.workspace.spec.restore.as_ref().filter(|wish| self.progress.restored != Some(wish.asked_at))
+    }
+
+    /// How far the restore is that is wanted.
+    pub(in crate::lifecycle) fn restoring(&self) -> Restoring {
+        match self.wanted_restore() {
+            None => Restoring::No,
+            Some(wish) if self.live.fetched.as_ref().is_some_and(|fetched| fetched.wish == *wish) => Restoring::Fetched,
+            Some(_) => Restoring::Wanted(self.live.restore_after),
+        }
     }
 
     /// Fetches and checks the backup. A damaged one changes nothing: what runs goes on.

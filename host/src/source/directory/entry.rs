@@ -217,5 +217,6 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
         restarts: 0,
         password_rotations: 0,
         restore: None,
+        pinned: None,
     })
 }
