@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod http;
 pub mod load;
 pub mod paths;
+pub mod postgres;
 pub mod processes;
 pub mod tokens;
 pub mod wait;

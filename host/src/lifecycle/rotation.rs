@@ -25,11 +25,11 @@ impl Work<'_> {
             true => current,
             false => Login::generate(current.slot.other(), wanted),
         };
-        crashpoint!("rotate.before-row");
+        crashpoint!("postgres.before-login-row");
         self.shared.registry.set_login(self.id(), &next, now).await?;
-        crashpoint!("rotate.after-row");
+        crashpoint!("postgres.after-login-row");
         let made = self.ensure_database(Some(&next)).await;
-        crashpoint!("rotate.after-login");
+        crashpoint!("postgres.after-rotation");
         if made.is_err() {
             self.live.login_after = Some(now + RETRY_PAUSE);
         }
@@ -46,9 +46,9 @@ impl Work<'_> {
         let Some(Retiring { slot, .. }) = self.progress.retiring else { return Ok(()) };
         let (database, home) = self.database();
         let site = Site { workspace: self.id(), database: &database, home: &home };
-        crashpoint!("rotate.before-close");
+        crashpoint!("postgres.before-close");
         let closed = self.shared.provisioner.retire(&site, slot).await;
-        crashpoint!("rotate.after-close");
+        crashpoint!("postgres.after-close");
         match closed {
             Ok(()) => {
                 self.progress.retiring = None;

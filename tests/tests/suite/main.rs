@@ -4,6 +4,7 @@
 //! echo stand-in, which shows bytes and faults that the real one can't be made to show.
 
 mod backstage;
+mod backups;
 mod crashpoints;
 mod fixtures;
 mod floors;
@@ -11,5 +12,6 @@ mod front;
 mod isolation;
 mod lifecycle;
 mod policies;
+mod postgres;
 mod tokens;
 mod wrong_input;
