@@ -11,6 +11,5 @@ mod front;
 mod isolation;
 mod lifecycle;
 mod policies;
-mod rollouts;
 mod tokens;
 mod wrong_input;
