@@ -16,6 +16,7 @@ pub mod cases;
 mod decision;
 mod loader;
 mod metrics;
+pub mod pace;
 mod remembered;
 mod set;
 mod single;

@@ -232,7 +232,7 @@ fn unavailable(binding: &str, message: &str) -> PolicyFailure {
 }
 
 /// Everything that the policy gets to see of this request.
-fn key(inputs: &Inputs, asked: &RouterRequest<'_>) -> Key {
+pub(super) fn key(inputs: &Inputs, asked: &RouterRequest<'_>) -> Key {
     let mut key = Key::new();
     key.push(asked.workspace);
     key.push(asked.tier);

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::Case;
 use crate::{
     ids::{Digest, PluginId, Slug, TierName},
     policy::binding::json_of,
@@ -81,28 +82,6 @@ struct ConfigPart {
     plugins: Option<Vec<PluginId>>,
 }
 
-/// A case with everything filled in.
-#[derive(Debug)]
-pub(super) struct Case {
-    pub name: String,
-    /// JSON text; `None` where neither case nor file has any.
-    pub settings: Option<String>,
-    pub workspace: Slug,
-    /// `None`: the tier that runs the case, or `pro`.
-    pub tier: Option<TierName>,
-    pub method: String,
-    pub path: String,
-    pub query: String,
-    pub headers: HeaderMap,
-    pub plugin: Option<PluginId>,
-    pub claims: Map<String, Value>,
-    pub public_url: String,
-    pub app_config: Map<String, Value>,
-    pub plugins: Option<Vec<PluginId>>,
-    /// One key: what must come out.
-    pub expect: Value,
-}
-
 // === impl CaseFile ===
 
 impl CaseFile {
@@ -129,7 +108,10 @@ impl CaseFile {
     }
 
     /// From text.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Where in it, and what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         match file.cases.len() {
             0 => return Err("it has no [[case]]".into()),
@@ -141,7 +123,10 @@ impl CaseFile {
     }
 
     /// The cases, filled in.
-    pub(super) fn cases(&self) -> Result<Vec<Case>, String> {
+    ///
+    /// # Errors
+    /// None, once the file was read: its mistakes are found then.
+    pub fn cases(&self) -> Result<Vec<Case>, String> {
         let mut names = std::collections::BTreeSet::new();
         self.cases
             .iter()
