@@ -145,6 +145,7 @@ mod tests {
             "orbitd policy check x.wasm --world router --settings s.toml",
             "orbitd policy test",
             "orbitd policy bench x.wasm --seconds 0.5",
+            "orbitd policy explain acme /api/catalog?x=1 --policies p --tier pro --header a:b --claims -",
             "orbitd doctor --json",
             "orbitd token mint --key k --issuer i --audience a --subject alice --workspace acme=developer --lifetime 8h",
         ] {

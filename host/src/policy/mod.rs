@@ -14,6 +14,8 @@ mod binding;
 mod cache_key;
 pub mod cases;
 mod decision;
+mod explain;
+mod given;
 mod loader;
 mod metrics;
 pub mod pace;
@@ -34,6 +36,8 @@ pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
 };
+pub use explain::{ExplainRequest, Explanation, Step};
+pub use given::GivenHeaders;
 pub use metrics::PolicyMetrics;
 /// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
 pub use orbit_engine::Isolation;

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod check;
+mod explain;
 mod new;
 mod status;
 mod suites;
@@ -41,6 +42,8 @@ enum PolicyCommand {
     Test(test::TestArgs),
     /// Measure what a decision costs here
     Bench(bench::BenchArgs),
+    /// Take one request through a tier's policies, step by step
+    Explain(explain::ExplainArgs),
     /// All bindings: tier, world, policy, version, digest
     List(status::StatusArgs),
     /// How loading went: what is active, what was refused and why
@@ -57,6 +60,7 @@ pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
         PolicyCommand::Check(args) => check::run(global, args),
         PolicyCommand::Test(args) => test::run(global, args),
         PolicyCommand::Bench(args) => bench::run(global, args),
+        PolicyCommand::Explain(args) => explain::run(global, args).await,
         PolicyCommand::List(args) => status::list(global, args).await,
         PolicyCommand::Status(args) => status::status(global, args).await,
         PolicyCommand::Reload(args) => status::reload(global, args).await,

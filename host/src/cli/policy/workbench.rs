@@ -66,11 +66,7 @@ impl Workbench {
     /// This machine does not let it (`ulimit -v`), or this program can't find itself.
     pub fn open(global: &Global) -> Result<Self, Failure> {
         // Without a cache everything works, and a module in JavaScript is compiled for seconds each time.
-        let cache = cache_folder().and_then(|folder| {
-            fs::create_dir_all(folder.parent()?).ok()?;
-            let key = load_or_create_cache_key(&folder.with_extension("key")).ok()?;
-            Some((folder, CacheKey::new(&key)))
-        });
+        let cache = cache().map(|(folder, key)| (folder, CacheKey::new(&key)));
         match Self::with(global, cache) {
             Err(_) => Self::without_cache(global),
             opened => opened,
@@ -86,10 +82,7 @@ impl Workbench {
     }
 
     fn with(global: &Global, cache: Option<(PathBuf, CacheKey)>) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(|error| {
-            Failure::failed(format!("cannot find this program's own file, to compile with: {error}"))
-        })?;
-        let isolation = Isolation::Child { program, args: vec!["compile-policy".into()] };
+        let isolation = isolation()?;
         let failed = |error: LoadError| Failure::failed(error.to_string());
         let runtime = Runtime::start().map_err(failed)?;
         let cache = cache.as_ref().map(|(folder, key)| (folder.as_path(), key.clone()));
@@ -104,6 +97,21 @@ impl Workbench {
         let compiled = with_progress(&what, self.quiet, || self.compiler.compile(&module.bytes));
         (compiled, began.elapsed())
     }
+}
+
+/// Who compiles: this program under its hidden verb, with limits.
+pub fn isolation() -> Result<Isolation, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("cannot find this program's own file, to compile with: {error}")))?;
+    Ok(Isolation::Child { program, args: vec!["compile-policy".into()] })
+}
+
+/// This user's folder of compiled code, and the key that its files are signed with; `None` where there can be none.
+pub fn cache() -> Option<(PathBuf, [u8; 32])> {
+    let folder = cache_folder()?;
+    fs::create_dir_all(folder.parent()?).ok()?;
+    let key = load_or_create_cache_key(&folder.with_extension("key")).ok()?;
+    Some((folder, key))
 }
 
 fn cache_folder() -> Option<PathBuf> {
