@@ -27,6 +27,8 @@ mod store;
 mod watch;
 
 #[cfg(test)]
+mod released_tests;
+#[cfg(test)]
 mod store_tests;
 #[cfg(test)]
 mod testing;
