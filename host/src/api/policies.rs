@@ -47,5 +47,5 @@ pub(super) async fn explain(
 }
 
 fn current(app: &App) -> Value {
-    json!(*app.policies.status())
+    json!(app.policies.status())
 }

@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Authorization, PolicySet, RequestFacts, Routing, TierPolicies, ask, ask::Asked, given::GivenHeaders,
+    Authorization, PolicySet, RequestFacts, Routing, TierPolicies,
+    ask::{self, Asked},
+    given::GivenHeaders,
     status::PolicyInfo,
+    view::Caller,
 };
 use crate::ids::{Digest, PluginId, Slug, TierName};
 
@@ -61,8 +64,10 @@ pub struct Explanation {
 /// One policy's part.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// `router` or `authorizer`.
-    pub world: &'static str,
+    /// `active`, or `canary` where a new version decides for this workspace.
+    pub mode: &'static str,
+    /// `router`, `authorizer`, `authorizer-2`…
+    pub binding: String,
     /// The policy's own name.
     pub policy: String,
     /// The policy's own version.
@@ -95,25 +100,28 @@ impl PolicySet {
 }
 
 impl TierPolicies {
+    /// By the versions that decide for this workspace: a canary, if it is among its audience.
     fn explain(&self, facts: &RequestFacts<'_>, claims: &Map<String, Value>) -> (Vec<Step>, Value) {
-        let router = &self.router;
-        let routed = ask::route(&router.policy.policy, facts);
+        let (tier, workspace) = (facts.tier.as_str(), facts.workspace.as_str());
+        let (router, mode) = self.router.pick(tier, workspace);
+        let routed = ask::request(&router.policy.policy, facts, None);
         let said = routed.json(ask::routing_json);
-        let mut steps = vec![step(&router.info, &routed, said.clone())];
-        let plugin = match routed.said {
+        let mut steps = vec![step(&router.info, mode, &routed, said.clone())];
+        let mut outcome = match routed.said {
             Ok(Routing::Forward(to)) => Ok(to.plugin),
             _ => Err(said),
         };
-        let mut outcome = plugin;
         let mut user = None;
-        for bound in &self.authorizers {
+        for role in &self.authorizers {
+            let (authorizer, mode) = role.pick(tier, workspace);
             let Ok(plugin) = &outcome else {
-                steps.push(not_asked(&bound.info));
+                steps.push(not_asked(&authorizer.info, mode));
                 continue;
             };
-            let authorized = ask::authorize(&bound.policy.policy, facts, plugin.as_ref(), claims);
+            let caller = Caller { plugin: plugin.as_ref().map_or("", PluginId::as_str), claims };
+            let authorized = ask::request(&authorizer.policy.policy, facts, Some(caller));
             let said = authorized.json(ask::authorization_json);
-            steps.push(step(&bound.info, &authorized, said.clone()));
+            steps.push(step(&authorizer.info, mode, &authorized, said.clone()));
             match authorized.said {
                 // All must allow; the first one's user counts.
                 Ok(Authorization::Allow(one)) => {
@@ -134,13 +142,14 @@ impl TierPolicies {
     }
 }
 
-fn step<A>(info: &PolicyInfo, asked: &Asked<A>, said: Value) -> Step {
-    Step { saw: Some(asked.saw.clone()), said: Some(said), took_us: Some(micros(asked.took)), ..not_asked(info) }
+fn step<A>(info: &PolicyInfo, mode: &'static str, asked: &Asked<A>, said: Value) -> Step {
+    Step { saw: Some(asked.saw.clone()), said: Some(said), took_us: Some(micros(asked.took)), ..not_asked(info, mode) }
 }
 
-fn not_asked(info: &PolicyInfo) -> Step {
+fn not_asked(info: &PolicyInfo, mode: &'static str) -> Step {
     Step {
-        world: info.world,
+        mode,
+        binding: info.binding.clone(),
         policy: info.policy.clone(),
         version: info.version.clone(),
         digest: info.digest,

@@ -12,10 +12,12 @@ use orbit_engine::{Compiled, Compiler, Limits, World};
 use serde::Serialize;
 
 use super::{
-    Single, answer,
+    Single,
+    ask::{as_renderer_request, render_once},
     cases::Case,
     remembered::Remembered,
-    set::{breach, failure},
+    role::{Failed, PerRequest},
+    view::View,
 };
 use crate::ids::TierName;
 
@@ -131,50 +133,42 @@ fn repeat(
     how: How,
     use_it: impl FnOnce(&mut Call<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let said = |(kind, message): (super::FailureKind, String)| format!("{}: {message}", kind.as_str());
+    let facts = case.facts(tier);
     match policy {
-        Single::Router(policy) => case.as_router_request(policy.inputs(), tier, |asked| {
-            let remembered = Remembered::new();
-            let decide =
-                || policy.route(&asked).map_err(failure).and_then(|said| answer::routing(said).map_err(breach));
-            use_it(&mut || {
-                match how {
-                    How::Fresh => black_box(decide().map_err(said)?),
-                    How::Remembered => {
-                        let key = super::set::key(policy.inputs(), &asked);
-                        black_box(remembered.or_decide(key, decide).map_err(said)?)
-                    }
-                };
-                Ok(())
-            })
-        }),
-        Single::Authorizer(policy) => case.as_authorizer_request(policy.inputs(), tier, |asked| {
-            let remembered = Remembered::new();
-            let decide = || {
-                policy.authorize(&asked).map_err(failure).and_then(|said| answer::authorization(said).map_err(breach))
-            };
-            use_it(&mut || {
-                match how {
-                    How::Fresh => black_box(decide().map_err(said)?),
-                    How::Remembered => {
-                        let mut key = super::set::key(policy.inputs(), &asked.request);
-                        key.push(asked.plugin);
-                        key.push_pairs(asked.claims);
-                        black_box(remembered.or_decide(key, decide).map_err(said)?)
-                    }
-                };
-                Ok(())
-            })
-        }),
-        Single::Renderer(policy) => case.as_renderer_request(tier, |asked| {
-            use_it(&mut || {
-                let said =
-                    policy.render(&asked).map_err(failure).and_then(|said| answer::rendered(said).map_err(breach));
-                black_box(said.map_err(|(kind, message)| format!("{}: {message}", kind.as_str()))?);
-                Ok(())
-            })
+        Single::Router(policy) => repeat_request(policy, &View::of(policy.inputs(), &facts, None), how, use_it),
+        Single::Authorizer(policy) => {
+            repeat_request(policy, &View::of(policy.inputs(), &facts, Some(case.caller())), how, use_it)
+        }
+        Single::Renderer(policy) => as_renderer_request(&case.config(tier), |asked| {
+            use_it(&mut || render_once(policy, asked).map(|answer| drop(black_box(answer))).map_err(said))
         }),
     }
+}
+
+fn repeat_request<P: PerRequest>(
+    policy: &P,
+    view: &View<'_>,
+    how: How,
+    use_it: impl FnOnce(&mut Call<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let memory = Remembered::new();
+    use_it(&mut || {
+        if how == How::Remembered
+            && let Some(answer) = memory.recall(&view.key())
+        {
+            black_box(answer);
+            return Ok(());
+        }
+        let answer = black_box(policy.ask(view).map_err(said)?);
+        if how == How::Remembered {
+            memory.keep(view.key(), answer);
+        }
+        Ok(())
+    })
+}
+
+fn said(failed: Failed) -> String {
+    format!("{}: {}", failed.kind.as_str(), failed.message)
 }
 
 /// The smallest `memory_bytes` with which the policy still loads and answers this question: found by trying, in pages of 64 KiB.

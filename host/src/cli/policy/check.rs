@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use orbit_engine::{Inputs, Inspection, LoadError, MAX_MODULE_BYTES, SPOKEN_VERSIONS, World, inspect};
+use orbit_engine::{Inspection, LoadError, MAX_MODULE_BYTES, SPOKEN_VERSIONS, World, inspect};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -126,7 +126,7 @@ fn look(
         return Err(("file", format!("{looks_like}: {reason}. Is it complete?")));
     }
     let digest = Digest::of(&module.bytes);
-    ok("file", format!("{} bytes of at most {MAX_MODULE_BYTES}, {digest}", module.bytes.len()));
+    ok("file", format!("{} bytes of at most {MAX_MODULE_BYTES}, digest {}", module.bytes.len(), digest.short()));
     if !seen.component {
         return Err(("shape", "this is a core WebAssembly module, not a component: `orbitd policy build` makes one, and so does `wasm-tools component new`".into()));
     }
@@ -168,21 +168,21 @@ fn look(
     ok("compile", format!("{:.0} ms, in a process with limits", took.as_secs_f64() * 1e3));
     let policy = match Single::load(&bench.compiler, &compiled, world, settings, default_limits(world)) {
         Ok(policy) => policy,
+        Err(LoadError::Settings(reason)) if given => return Err(("settings", format!("it refuses them: {reason}"))),
+        // Not the module's fault: it has none yet.
         Err(LoadError::Settings(reason)) => {
-            let advice = if given { "" } else { "; pass the settings that it needs with --settings FILE" };
-            return Err((
-                "settings",
-                format!("it refuses {}: {reason}{advice}", if given { "them" } else { "to run without settings" }),
-            ));
+            let text = format!("not checked: it needs some ({reason}); pass them with --settings FILE");
+            looks.push(Look { check: "settings", outcome: Outcome::Skipped, text });
+            return Ok(());
         }
         Err(error) => return Err(("describe", error.to_string())),
     };
     let about = policy.about();
     checked.about = json!({
-        "name": about.name, "version": about.version, "inputs": inputs(policy.inputs()),
+        "name": about.name, "version": about.version, "inputs": policy.inputs(),
         "settings_schema": serde_json::from_str::<Value>(&about.settings_schema).unwrap_or(Value::Null),
     });
-    ok("describe", format!("{} {}; it is passed {}", about.name, about.version, named(&inputs(policy.inputs()))));
+    ok("describe", format!("{} {}; it is passed {}", about.name, about.version, named(&policy.inputs())));
     ok("settings", schema(&about.settings_schema)?);
     Ok(())
 }
@@ -205,15 +205,6 @@ fn schema(text: &str) -> Result<String, Refused> {
     let properties = schema.get("properties").and_then(Value::as_object);
     let keys: Vec<&str> = properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     Ok(format!("taken; its schema has {}", if keys.is_empty() { "no properties".into() } else { keys.join(", ") }))
-}
-
-/// As a policy declares them.
-pub fn inputs(inputs: &Inputs) -> Vec<String> {
-    let flags = [("method", inputs.method), ("path", inputs.path), ("query", inputs.query)];
-    let flags = flags.into_iter().filter(|(_, declared)| *declared).map(|(name, _)| name.to_owned());
-    let headers = inputs.headers.iter().map(|name| format!("header:{name}"));
-    let claims = inputs.claims.iter().map(|name| format!("claim:{name}"));
-    flags.chain(headers).chain(claims).collect()
 }
 
 fn named(inputs: &[String]) -> String {

@@ -98,8 +98,15 @@ fn offline(folder: &Path, asked: &ExplainRequest) -> Result<Value, Failure> {
         )
     })?;
     let isolation = workbench::isolation()?;
-    let policies = Policies::open(PolicyOptions { folder: folder.to_owned(), cache_folder, cache_key, isolation })
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let policies = Policies::open(PolicyOptions {
+        folder: folder.to_owned(),
+        cache_folder,
+        cache_key,
+        isolation,
+        rollouts_folder: None,
+        decision_log: Default::default(),
+    })
+    .map_err(|error| Failure::usage(error.to_string()))?;
     let tier = asked.tier.as_ref().ok_or_else(|| Failure::usage("--policies needs --tier"))?;
     match policies.snapshot().explain(tier, asked, &headers) {
         Some(explanation) => serde_json::to_value(explanation).map_err(|error| Failure::failed(error.to_string())),
@@ -131,11 +138,11 @@ fn claims(global: &Global, file: &Path) -> Result<Map<String, Value>, Failure> {
 
 fn render(explanation: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let mut table = output::Table::new(["WORLD", "POLICY", "SAYS", "TOOK"]);
+    let mut table = output::Table::new(["BINDING", "POLICY", "SAYS", "TOOK"]);
     for step in explanation["steps"].as_array().into_iter().flatten() {
         let says = if step["said"].is_null() { "not asked".to_owned() } else { spoken(&step["said"]) };
         let took = step["took_us"].as_f64().map_or_else(|| "-".to_owned(), |micros| format!("{micros:.0} µs"));
-        table.row([text(&step["world"]), format!("{} {}", text(&step["policy"]), text(&step["version"])), says, took]);
+        table.row([named(step), format!("{} {}", text(&step["policy"]), text(&step["version"])), says, took]);
         if !step["saw"].is_null() {
             table.note(&format!("was passed {}", step["saw"]));
         }
@@ -147,6 +154,12 @@ fn render(explanation: &Value) -> String {
         table.render(),
         output::clean(&outcome(&explanation["outcome"]))
     )
+}
+
+/// The binding, and that a new version decides where one does.
+fn named(step: &Value) -> String {
+    let binding = step["binding"].as_str().unwrap_or("-");
+    if step["mode"] == "canary" { format!("{binding} (canary)") } else { binding.to_owned() }
 }
 
 /// A decision in a few words.
@@ -183,13 +196,17 @@ mod tests {
     #[test]
     fn steps_are_told_in_words() {
         let text = render(&json!({"tier": "pro", "set_version": 3, "steps": [
-            {"world": "router", "policy": "r", "version": "1", "saw": {"path": "/api/x"}, "took_us": 12.3,
+            {"binding": "router", "mode": "canary", "policy": "r", "version": "1", "saw": {"path": "/api/x"}, "took_us": 12.3,
              "said": {"refuse": {"status": 404, "reason": "no x"}}},
-            {"world": "authorizer", "policy": "a", "version": "2"}],
+            {"binding": "authorizer", "policy": "a", "version": "2"}],
             "outcome": {"refuse": {"status": 404, "reason": "no x"}}}));
-        for part in
-            ["tier pro, policy set 3", "refuse 404: no x  12 µs", r#"was passed {"path":"/api/x"}"#, "not asked"]
-        {
+        for part in [
+            "tier pro, policy set 3",
+            "router (canary)",
+            "refuse 404: no x  12 µs",
+            r#"was passed {"path":"/api/x"}"#,
+            "not asked",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let failed = json!({"fail": {"kind": "timeout", "message": "too long"}});

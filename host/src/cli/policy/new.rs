@@ -53,14 +53,22 @@ pub fn run(global: &Global, args: NewArgs) -> Result<(), Failure> {
         return Ok(());
     }
     output::line(format!(
-        "made {}: a {} in {}, {} files; README.md in it says what is what\n\nNext:",
+        "made {}: {} in {}, {} files; README.md in it says what is what\n\nNext:",
         folder.display(),
-        args.world,
+        with_article(args.world),
         args.lang,
         made.files.len()
     ));
     next.iter().for_each(|line| output::line(format!("  {line}")));
     Ok(())
+}
+
+fn with_article(world: World) -> &'static str {
+    match world {
+        World::Router => "a router",
+        World::Authorizer => "an authorizer",
+        World::Renderer => "a renderer",
+    }
 }
 
 /// As the command line says it.

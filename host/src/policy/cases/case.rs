@@ -1,15 +1,11 @@
 //! A case with everything that the file's top fills in, and the question that it is.
 
 use http::HeaderMap;
-use orbit_engine::{AuthorizerRequest, Inputs, RendererRequest, RouterRequest};
 use serde_json::{Map, Value};
 
 use crate::{
     ids::{PluginId, Slug, TierName},
-    policy::{
-        RenderInput, RequestFacts,
-        set::{borrowed, claim_texts, declared_headers, router_request},
-    },
+    policy::{RenderInput, RequestFacts, view::Caller},
 };
 
 /// One case.
@@ -42,7 +38,7 @@ impl Case {
     }
 
     /// The request, if it is about one.
-    pub(super) fn facts<'a>(&'a self, tier: &'a TierName) -> RequestFacts<'a> {
+    pub(in crate::policy) fn facts<'a>(&'a self, tier: &'a TierName) -> RequestFacts<'a> {
         RequestFacts {
             workspace: &self.workspace,
             tier: self.tier.as_ref().unwrap_or(tier),
@@ -54,7 +50,7 @@ impl Case {
     }
 
     /// The config, if it is about one.
-    pub(super) fn config<'a>(&'a self, tier: &'a TierName) -> RenderInput<'a> {
+    pub(in crate::policy) fn config<'a>(&'a self, tier: &'a TierName) -> RenderInput<'a> {
         RenderInput {
             workspace: &self.workspace,
             tier: self.tier.as_ref().unwrap_or(tier),
@@ -64,47 +60,8 @@ impl Case {
         }
     }
 
-    /// As the engine is asked, narrowed to what a router declared.
-    pub(in crate::policy) fn as_router_request<R>(
-        &self,
-        inputs: &Inputs,
-        tier: &TierName,
-        with: impl FnOnce(RouterRequest<'_>) -> R,
-    ) -> R {
-        let facts = self.facts(tier);
-        let headers = declared_headers(inputs, &facts);
-        let headers = borrowed(&headers);
-        with(router_request(&facts, &headers))
-    }
-
-    /// As the engine is asked, narrowed to what an authorizer declared.
-    pub(in crate::policy) fn as_authorizer_request<R>(
-        &self,
-        inputs: &Inputs,
-        tier: &TierName,
-        with: impl FnOnce(AuthorizerRequest<'_>) -> R,
-    ) -> R {
-        let texts = claim_texts(inputs, &self.claims);
-        let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        let plugin = self.plugin.as_ref().map_or("", PluginId::as_str);
-        self.as_router_request(inputs, tier, |request| with(AuthorizerRequest { request, plugin, claims: &texts }))
-    }
-
-    /// As the engine is asked.
-    pub(in crate::policy) fn as_renderer_request<R>(
-        &self,
-        tier: &TierName,
-        with: impl FnOnce(RendererRequest<'_>) -> R,
-    ) -> R {
-        let input = self.config(tier);
-        let app_config = Value::Object(self.app_config.clone()).to_string();
-        let plugins: Option<Vec<&str>> = input.plugins.map(|plugins| plugins.iter().map(PluginId::as_str).collect());
-        with(RendererRequest {
-            workspace: input.workspace.as_str(),
-            tier: input.tier.as_str(),
-            public_url: input.public_url,
-            app_config: &app_config,
-            plugins: plugins.as_deref(),
-        })
+    /// The caller, for an authorizer.
+    pub(in crate::policy) fn caller(&self) -> Caller<'_> {
+        Caller { plugin: self.plugin.as_ref().map_or("", PluginId::as_str), claims: &self.claims }
     }
 }

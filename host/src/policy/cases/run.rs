@@ -111,12 +111,12 @@ fn ask_case(policy: &Single, case: &Case, tier: &TierName) -> (Value, Value, Dur
     let facts = case.facts(tier);
     let (saw, got, took) = match policy {
         Single::Router(policy) => {
-            let asked = ask::route(policy, &facts);
+            let asked = ask::request(policy, &facts, None);
             let got = asked.json(ask::routing_json);
             (asked.saw, got, asked.took)
         }
         Single::Authorizer(policy) => {
-            let asked = ask::authorize(policy, &facts, case.plugin.as_ref(), &case.claims);
+            let asked = ask::request(policy, &facts, Some(case.caller()));
             let got = asked.json(ask::authorization_json);
             (asked.saw, got, asked.took)
         }
