@@ -32,12 +32,17 @@ impl Desk {
     /// `orbitd policy …` in this directory. All projects are built in one place that outlives the test, so that what they depend on
     /// is compiled once: half a minute of CPU time the first time.
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(Some(&self.path("cache")), arguments)
+    }
+
+    /// With this cache folder, or the user's own, where the tools of `make guests` are.
+    fn run_with(&self, cache: Option<&Path>, arguments: &[&str]) -> Output {
         let mut command = Command::new(paths::orbitd());
         command.arg("policy").args(arguments).current_dir(self.dir.path());
-        command.env("XDG_CACHE_HOME", self.path("cache"));
-        let program = paths::orbitd();
-        let target = program.parent().and_then(Path::parent).expect("a target directory");
-        command.env("CARGO_TARGET_DIR", target.join("authored"));
+        command.env("CARGO_TARGET_DIR", authored());
+        if let Some(cache) = cache {
+            command.env("XDG_CACHE_HOME", cache);
+        }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ORBITD") || name.starts_with("CARGO_")) {
             if name != "CARGO_HOME" && name != "CARGO_TARGET_DIR" {
                 command.env_remove(name);
@@ -70,6 +75,12 @@ impl Desk {
         assert!(!text.contains("panicked"), "{text}");
         text
     }
+}
+
+/// Where what the tests build outlives them.
+fn authored() -> PathBuf {
+    let program = paths::orbitd();
+    program.parent().and_then(Path::parent).expect("a target directory").join("authored")
 }
 
 fn released(name: &str) -> PathBuf {
@@ -127,6 +138,34 @@ fn a_mistake_in_the_source_is_the_compilers_to_say(desk: &Desk) {
     desk.bad(1, &["build", "my-router"], &["error[E0407]", "rout", "cargo build", "failed"]);
     desk.bad(1, &["build", "my-router", "--json"], &["error[E0407]"]);
     assert_eq!(fs::read(desk.path("my-router/my-router.wasm")).expect("still there"), before, "the old module stays");
+}
+
+/// A module carries its interpreter: building one takes 10 s, compiling it 25 s of CPU time. Both are done once per template.
+#[test]
+fn projects_in_javascript_and_python_build_and_pass_their_tests() {
+    let desk = Desk::new();
+    for (lang, world) in [("js", "router"), ("python", "authorizer")] {
+        let name = format!("{lang}-{world}");
+        let made = desk.json(&["new", "--world", world, "--lang", lang, &name]);
+        let mut text = Vec::new();
+        for file in made["files"].as_array().expect("files") {
+            text.extend(fs::read(desk.path(&name).join(file.as_str().expect("a path"))).expect("readable"));
+        }
+        let key = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+        let kept = authored().join(format!("{name}-{}.wasm", hex::encode(key)));
+        let module = desk.path(&name).join(format!("{name}.wasm"));
+        if kept.is_file() {
+            fs::copy(&kept, &module).expect("copied");
+        } else {
+            let built = desk.run_with(None, &["build", &name, "--json"]);
+            assert!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stderr));
+            fs::create_dir_all(authored()).expect("made");
+            fs::copy(&module, &kept).expect("copied");
+        }
+        let tested = desk.run_with(Some(&authored().join("cache")), &["test", &name]);
+        let said = format!("{}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+        assert!(tested.status.success() && said.contains(", 0 failed"), "{name}: {said}");
+    }
 }
 
 #[test]
