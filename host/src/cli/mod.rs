@@ -14,6 +14,7 @@ mod output;
 mod policy;
 mod serve;
 mod span;
+mod sse;
 mod token;
 mod workspace;
 
@@ -140,6 +141,10 @@ mod tests {
             "orbitd workspace logs acme -n 100 -f",
             "orbitd workspace login acme --token-file -",
             "orbitd policy status",
+            "orbitd policy promote pro authorizer-2",
+            "orbitd policy rollback pro router --reason worse --json",
+            "orbitd policy resume pro renderer",
+            "orbitd policy log -f --tier pro --decision deny",
             "orbitd doctor --json",
             "orbitd token mint --key k --issuer i --audience a --subject alice --workspace acme=developer --lifetime 8h",
         ] {

@@ -2,6 +2,8 @@
 //!
 //! A new verb: a file here with its `Args` and `run`, a line in [`PolicyCommand`], a line in [`run`].
 
+mod log;
+mod rollout;
 mod status;
 
 use clap::{Args, Subcommand};
@@ -25,6 +27,14 @@ enum PolicyCommand {
     Status(status::StatusArgs),
     /// Read the policy folder again now (it is watched anyway); exits 1 if something was refused
     Reload(status::StatusArgs),
+    /// The version that is rolled out serves from now on
+    Promote(rollout::PromoteArgs),
+    /// The version that is rolled out is over; if none is, the one that served before serves again
+    Rollback(rollout::RollbackArgs),
+    /// Forget what was promoted and rolled back: the tier's file decides
+    Resume(rollout::RolloutArgs),
+    /// Decisions as they are made: whose request, which version, what it said and why
+    Log(log::LogArgs),
 }
 
 /// Runs one.
@@ -33,5 +43,9 @@ pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
         PolicyCommand::List(args) => status::list(global, args).await,
         PolicyCommand::Status(args) => status::status(global, args).await,
         PolicyCommand::Reload(args) => status::reload(global, args).await,
+        PolicyCommand::Promote(args) => rollout::promote(global, args).await,
+        PolicyCommand::Rollback(args) => rollout::rollback(global, args).await,
+        PolicyCommand::Resume(args) => rollout::resume(global, args).await,
+        PolicyCommand::Log(args) => log::run(global, args).await,
     }
 }
