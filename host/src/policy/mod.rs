@@ -21,6 +21,7 @@ mod live;
 mod loader;
 mod metrics;
 mod remembered;
+pub mod replay;
 mod role;
 mod rollout;
 mod set;
