@@ -81,7 +81,7 @@ async fn a_shadow_changes_nothing_for_users_and_its_differences_are_counted() {
         until_router(&daemon, "differences", |router| router["next"]["differences"]["different"].as_u64() > Some(20));
     let sample = seen.await["next"]["differences"]["samples"][0].clone();
     let report = load.stop().await;
-    assert_eq!((report.failed, report.versions.keys().collect::<Vec<_>>()), (0, vec!["A"]), "{report:?}");
+    assert!(report.failed == 0 && report.versions.keys().eq(["A"]), "{report:?}");
     assert_eq!(
         (sample["next"]["status"].as_u64(), sample["seen"]["path"].as_str()),
         (Some(418), Some(TARGET)),
