@@ -124,6 +124,7 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/policies/{tier}/{binding}/promote", post(policies::promote))
         .route("/v1/policies/{tier}/{binding}/rollback", post(policies::rollback))
         .route("/v1/policies/{tier}/{binding}/resume", post(policies::resume))
+        .route("/v1/policies/explain", post(policies::explain))
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))

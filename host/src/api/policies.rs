@@ -1,4 +1,4 @@
-//! What the policies are, reading them again, and what becomes of their versions.
+//! What the policies are, reading them again, what becomes of their versions, and what they would make of a request.
 
 use axum::{
     Json,
@@ -8,8 +8,11 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, Problem, error::Kind};
-use crate::policy::{RolloutError, RolloutEvent};
+use super::{App, Problem, error::Kind, extract::JsonBody};
+use crate::{
+    policy::{ExplainRequest, Explanation, RolloutError, RolloutEvent},
+    proxy,
+};
 
 /// Characters of a reason that somebody gives.
 const MAX_REASON: usize = 500;
@@ -70,6 +73,30 @@ fn done(outcome: Result<RolloutEvent, RolloutError>) -> Result<Json<Value>, Prob
         Err(RolloutError::Refused(_)) => Kind::Refused,
     };
     Err(Problem::new(kind, outcome.err().map(|error| error.to_string()).unwrap_or_default()))
+}
+
+/// Takes a request through a tier's policies and shows each step. Nothing is sent to an instance; the claims are the caller's own
+/// words.
+pub(super) async fn explain(
+    State(app): State<App>,
+    JsonBody(asked): JsonBody<ExplainRequest>,
+) -> Result<Json<Explanation>, Problem> {
+    let invalid = |reason: String| Problem::new(Kind::Invalid, reason);
+    let mut headers = asked.headers.to_map().map_err(invalid)?;
+    proxy::as_policies_see(&asked.method, &asked.path, &mut headers).map_err(invalid)?;
+    let tier = match &asked.tier {
+        Some(tier) => tier.clone(),
+        None => app.workspaces.get(&asked.workspace).await?.spec.tier,
+    };
+    let policies = app.policies.snapshot();
+    let missing = format!("no policies are loaded for tier {tier}; GET /v1/policies says why");
+    // Guests run on the thread that asks: not on one that serves others.
+    let explained = tokio::task::spawn_blocking(move || policies.explain(&tier, &asked, &headers));
+    match explained.await {
+        Ok(Some(explanation)) => Ok(Json(explanation)),
+        Ok(None) => Err(Problem::new(Kind::NotFound, missing)),
+        Err(_) => Err(Problem::new(Kind::Internal, "the explanation was cut off; orbitd's log says why")),
+    }
 }
 
 fn current(app: &App) -> Value {
