@@ -368,7 +368,15 @@ impl Drop for Daemon {
 ///
 /// # Panics
 /// When it can't be started or doesn't end.
-pub fn run_limited(mut command: Command) -> Output {
+pub fn run_limited(command: Command) -> Output {
+    run_within(command, seconds(60))
+}
+
+/// Runs a command to its end; killed after `limit`.
+///
+/// # Panics
+/// When it can't be started or doesn't end.
+pub fn run_within(mut command: Command, limit: Duration) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     let pid = child.id();
@@ -385,7 +393,7 @@ pub fn run_limited(mut command: Command) -> Output {
     };
     let out = read(out.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>));
     let err = read(err.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>));
-    let ended = wait::until_blocking(seconds(60), || child.try_wait().ok().flatten());
+    let ended = wait::until_blocking(limit, || child.try_wait().ok().flatten());
     if ended.is_none() {
         let _ = child.kill();
         let _ = child.wait();

@@ -8,6 +8,7 @@
 //! There is no CORS: browsers of other origins get no answer they could read, and the host check keeps a name that was
 //! rebound to a loopback address out.
 
+mod decisions;
 mod error;
 mod events;
 mod extract;
@@ -124,6 +125,11 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
         .route("/v1/policies", get(policies::status))
         .route("/v1/policies/reload", post(policies::reload))
+        .route("/v1/policies/decisions", get(decisions::decisions))
+        .route("/v1/policies/{tier}/{binding}/promote", post(policies::promote))
+        .route("/v1/policies/{tier}/{binding}/rollback", post(policies::rollback))
+        .route("/v1/policies/{tier}/{binding}/resume", post(policies::resume))
+        .route("/v1/policies/explain", post(policies::explain))
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
