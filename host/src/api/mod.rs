@@ -9,6 +9,7 @@
 //! rebound to a loopback address out.
 
 mod backups;
+mod decisions;
 mod error;
 mod events;
 mod extract;
@@ -18,6 +19,7 @@ mod internal;
 mod logins;
 mod openapi;
 mod policies;
+mod revisions;
 mod serve;
 mod token;
 mod wait;
@@ -123,11 +125,20 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/backups/{slug}/{backup}/verify", post(backups::verify))
         .route("/v1/kept-databases", get(backups::kept))
         .route("/v1/kept-databases/{database}", axum::routing::delete(backups::drop_kept))
+        .route("/v1/workspaces/{slug}/rollout", post(revisions::rollout))
+        .route("/v1/workspaces/{slug}/rollback", post(revisions::rollback))
+        .route("/v1/workspaces/{slug}/revisions", get(revisions::list))
+        .route("/v1/workspaces/{slug}/revisions/{revision}", get(revisions::get))
         .route("/v1/workspaces/{slug}/events", get(events::events))
         .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
         .route("/v1/policies", get(policies::status))
         .route("/v1/policies/reload", post(policies::reload))
+        .route("/v1/policies/decisions", get(decisions::decisions))
+        .route("/v1/policies/{tier}/{binding}/promote", post(policies::promote))
+        .route("/v1/policies/{tier}/{binding}/rollback", post(policies::rollback))
+        .route("/v1/policies/{tier}/{binding}/resume", post(policies::resume))
+        .route("/v1/policies/explain", post(policies::explain))
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -238,6 +238,7 @@ impl Workspaces {
     }
 
     /// Compare-and-set until it holds. `by`: `None` for what anyone may ask for.
+    /// Compare-and-set until it holds. A change of what a revision is made of ends a rollback. `by`: `None` for what anyone may ask for.
     pub(super) async fn change(
         &self,
         slug: &Slug,
@@ -254,6 +255,9 @@ impl Workspaces {
             }
             let before = workspace.spec.clone();
             edit(&mut workspace.spec);
+            if workspace.spec.renders_differently(&before) {
+                workspace.spec.pinned = None;
+            }
             if workspace.spec == before {
                 return Ok(workspace);
             }

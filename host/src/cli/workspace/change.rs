@@ -1,4 +1,4 @@
-//! `orbitd workspace set` and `restart`: change, then wait until the change serves.
+//! `orbitd workspace set`, `restart` and `rollout`: change, then wait until the change serves.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -58,6 +58,15 @@ pub struct RestartArgs {
     wait: Wait,
 }
 
+/// Flags of `rollout`.
+#[derive(Debug, Args)]
+pub struct RolloutArgs {
+    /// Its name
+    slug: Slug,
+    #[command(flatten)]
+    wait: Wait,
+}
+
 /// How long a command waits.
 #[derive(Debug, Args)]
 pub struct Wait {
@@ -92,6 +101,12 @@ pub async fn set(client: &Client, args: SetArgs, as_json: bool) -> Result<(), Fa
 pub async fn restart(client: &Client, args: RestartArgs, as_json: bool) -> Result<(), Failure> {
     let asked = client.call(Method::POST, &format!("{}/restart", path(&args.slug)), None).await?;
     finish(client, &args.slug, asked, args.wait, "the restart", as_json).await
+}
+
+/// Asks for a rollout.
+pub async fn rollout(client: &Client, args: RolloutArgs, as_json: bool) -> Result<(), Failure> {
+    let asked = client.call(Method::POST, &format!("{}/rollout", path(&args.slug)), None).await?;
+    finish(client, &args.slug, asked, args.wait, "the rollout", as_json).await
 }
 
 /// Asks for a new database password.

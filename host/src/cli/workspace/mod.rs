@@ -7,6 +7,7 @@ mod delete;
 mod follow_text;
 mod judge;
 mod login;
+mod revisions;
 mod show;
 mod wait;
 
@@ -25,6 +26,7 @@ Examples:
   orbitd workspace list
   orbitd workspace set acme tier=enterprise app_config.app.title=\"Acme's portal\"
   orbitd workspace set acme desired=stopped          down until someone says otherwise; data is kept
+  orbitd workspace rollback acme                     to the last good revision, until the spec changes
   orbitd workspace logs acme -f
   orbitd workspace delete acme";
 
@@ -61,6 +63,12 @@ enum WorkspaceCommand {
     Restart(change::RestartArgs),
     /// Give its database a new password; the old one works until no instance has it
     RotatePassword(change::RestartArgs),
+    /// Its revisions: which serves, which are good to return to
+    Revisions(revisions::RevisionsArgs),
+    /// Return to an earlier revision, byte for byte, until the spec changes
+    Rollback(revisions::RollbackArgs),
+    /// Roll out the newest configuration (again): ends a rollback, tries a failed revision once more
+    Rollout(change::RolloutArgs),
     /// Make a one-time login URL for a browser
     Login(login::LoginArgs),
 }
@@ -90,6 +98,9 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Events(args) => follow_text::events(&client, args, global.json).await,
         WorkspaceCommand::Restart(args) => change::restart(&client, args, global.json).await,
         WorkspaceCommand::RotatePassword(args) => change::rotate_password(&client, args, global.json).await,
+        WorkspaceCommand::Revisions(args) => revisions::list(&client, args, global.json).await,
+        WorkspaceCommand::Rollback(args) => revisions::rollback(&client, args, global.json).await,
+        WorkspaceCommand::Rollout(args) => change::rollout(&client, args, global.json).await,
         WorkspaceCommand::Login(args) => login::run(&client, args, global.json).await,
     }
 }
