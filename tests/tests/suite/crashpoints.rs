@@ -3,8 +3,10 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use orbitd_test_postgres::shared;
 use orbitd_tests::{
     Admin, Daemon, Setup, http, paths,
+    postgres::{Access, Login},
     wait::{self, seconds},
 };
 use serde_json::{Value, json};
@@ -19,9 +21,7 @@ fn points() -> Vec<String> {
     let text = std::fs::read_to_string(path).expect("the daemon's crash points");
     let list =
         text.split("pub const NAMES").nth(1).and_then(|rest| rest.split("];").next()).expect("the list of names");
-    let all = list.split('"').skip(1).step_by(2).map(str::to_owned);
-    // Those of the PostgreSQL provisioner are walked on a real server, next door.
-    all.filter(|point| !point.starts_with("postgres.")).collect()
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Where a point is come by: most of them on SQLite already.
@@ -29,6 +29,7 @@ fn world_of(point: &str) -> Setup {
     match point {
         // Side by side alone.
         "retire.before" => Setup::stateless(),
+        _ if point.starts_with("postgres.") => Setup::echo().toml(&Access::new(shared()).provisioner("")),
         _ => Setup::echo(),
     }
 }
@@ -75,18 +76,45 @@ fn runs(workspace: &Value) -> bool {
     status["phase"] == "running" && status["observed_generation"] == workspace["generation"]
 }
 
+/// Any call; it may die under it: that is what this is about.
+async fn call(daemon: &Daemon, method: &str, path: &str, body: Option<Value>) -> Value {
+    match admin(daemon) {
+        Some(admin) => admin.try_call(method, path, body).await.map_or(Value::Null, |reply| reply.json()),
+        None => Value::Null,
+    }
+}
+
+/// A backup of acme and its restore, until the daemon dies; whether it died.
+async fn back_up_and_restore(daemon: &mut Daemon) -> Result<bool, String> {
+    call(daemon, "POST", "/v1/workspaces/acme/backup", None).await;
+    let deadline = Instant::now() + seconds(60);
+    let id = loop {
+        let list = call(daemon, "GET", "/v1/backups?slug=acme", None).await;
+        match list["items"][0]["id"].as_str() {
+            // The list may know it a moment before the daemon is done with it.
+            Some(id) if list["running"].is_null() => break id.to_owned(),
+            _ if !daemon.lives() => return Ok(true),
+            _ if Instant::now() > deadline => return Err(format!("no backup: {list}\n{}", daemon.log_tail(15))),
+            _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    };
+    call(daemon, "POST", "/v1/workspaces/acme/restore", Some(json!({"backup": id}))).await;
+    Ok(!alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await?)
+}
+
 /// Drives the daemon through a whole life until it dies; whether it died.
-async fn drive(daemon: &mut Daemon) -> Result<bool, String> {
+async fn drive(daemon: &mut Daemon, point: &str) -> Result<bool, String> {
     daemon.spawn();
     if !alive_until(daemon, "acme", runs).await? {
         return Ok(true);
     }
-    let call = async |daemon: &Daemon, method: &str, path: &str, body: Option<Value>| {
-        if let Some(admin) = admin(daemon) {
-            // It may die under the call: that is what this is about.
-            let _ = admin.try_call(method, path, body).await;
-        }
-    };
+    if point.starts_with("backup.") || point.starts_with("restore.") {
+        return back_up_and_restore(daemon).await;
+    }
+    if point.starts_with("postgres.") {
+        call(daemon, "POST", "/v1/workspaces/acme/rotate-password", None).await;
+        return Ok(!alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await?);
+    }
     call(daemon, "POST", "/v1/workspaces", Some(json!({"slug": "beta", "tier": "free"}))).await;
     if !alive_until(daemon, "beta", runs).await? {
         return Ok(true);
@@ -139,7 +167,7 @@ async fn settled(daemon: &Daemon, title: &str) -> Result<(), String> {
 async fn try_point(point: &str) -> Result<(), String> {
     let setup = world_of(point).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let mut daemon = setup.env("ORBITD_CRASHPOINT", point).prepare();
-    let died = drive(&mut daemon).await.map_err(|stuck| format!("{point}: {stuck}"))?;
+    let died = drive(&mut daemon, point).await.map_err(|stuck| format!("{point}: {stuck}"))?;
     if !died {
         return Err(format!("{point}: a whole life went by without coming there\n{}", daemon.log_tail(40)));
     }
@@ -159,7 +187,21 @@ async fn try_point(point: &str) -> Result<(), String> {
     }
     // And it stays so: nobody is about to start a second one.
     wait::until("a second look", seconds(5), || settled(&daemon, title)).await;
-    Ok(())
+    if point.starts_with("postgres.") {
+        one_login(&daemon).map_err(|reason| format!("{point}: {reason}"))?;
+    }
+    let torn = std::fs::read_dir(daemon.dir.join("data/backups.partial")).into_iter().flatten().count();
+    if torn > 0 { Err(format!("{point}: {torn} unfinished backups are left")) } else { Ok(()) }
+}
+
+/// The instance's login works, and it is the only one of its workspace.
+fn one_login(daemon: &Daemon) -> Result<(), String> {
+    let login = Login::of(daemon, "acme");
+    login.sql(shared(), "CREATE SCHEMA IF NOT EXISTS catalog")?;
+    let open =
+        format!("SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, '{}') AND rolcanlogin", login.database);
+    let open = shared().superuser("postgres", &open);
+    if open == login.user { Ok(()) } else { Err(format!("{} may log in, the instance is {}", open, login.user)) }
 }
 
 #[tokio::test]

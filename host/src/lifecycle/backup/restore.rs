@@ -57,6 +57,8 @@ impl Work<'_> {
         let _turn = backups.turns.acquire().await.map_err(|_| TakeError::Busy)?;
         let backup = backups.store.get(&wish.from, wish.backup).await?;
         let scratch = backups.scratch(&format!("restore-{}", self.workspace.id))?;
+        // A database may be empty: then no part would make its folder.
+        scratch.dir("database")?;
         backups.store.fetch(&backup, Some(scratch.path())).await?;
         Ok((backup, scratch))
     }
