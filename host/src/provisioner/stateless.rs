@@ -38,14 +38,6 @@ impl Provisioner for StatelessProvisioner {
         Ok(Access { config, secrets: BTreeMap::new(), connections: 0 })
     }
 
-    async fn dump(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
-        Ok(())
-    }
-
-    async fn load(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
-        Ok(())
-    }
-
     async fn retire(&self, _: &Site<'_>, _: Slot) -> Result<(), ProvisionError> {
         Ok(())
     }
