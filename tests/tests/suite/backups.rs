@@ -192,6 +192,46 @@ async fn a_tier_s_schedule_makes_backups_and_keeps_so_many() {
     .await;
 }
 
+#[tokio::test]
+async fn a_bucket_holds_backups_as_a_directory_does() {
+    let address = world::free_address();
+    let s3 = format!(
+        "[backups.s3]\nbucket = \"orbitd\"\nprefix = \"eu/one\"\nendpoint = \"http://{address}\"\naccess_key_id = \"S3RVER\"\n\
+         secret_access_key_file = \"s3.key\"\n"
+    );
+    let mut daemon = Setup::echo().toml(&s3).workspace("acme", TOML, &[]).prepare();
+    std::fs::write(daemon.dir.join("s3.key"), "S3RVER\n").expect("written");
+    // In the daemon's directory, with which it is cleaned up.
+    let mut server = std::process::Command::new("node")
+        .arg(orbitd_tests::paths::s3_server())
+        .args(["-d", "buckets", "-a", "127.0.0.1", "-p", &address.port().to_string(), "--configure-bucket", "orbitd"])
+        .current_dir(&daemon.dir)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("node runs");
+    wait::until("the bucket's server", seconds(20), || async {
+        tokio::net::TcpStream::connect(address).await.map_err(|error| error.to_string())
+    })
+    .await;
+    daemon.start().await;
+    daemon.admin().running("acme").await;
+    sqlite(&daemon, "acme", "CREATE TABLE entities (name TEXT)");
+    // More than one request's worth: it goes up in pieces.
+    sqlite(&daemon, "acme", "CREATE TABLE blobs AS SELECT randomblob(12000000) AS b");
+    let id = text(&cli(&daemon, &["backup", "create", "acme"])["id"]);
+    cli(&daemon, &["backup", "verify", "acme", &id]);
+    assert!(daemon.dir.join(format!("buckets/orbitd/eu/one/acme/{id}")).exists(), "under its prefix");
+    cli(&daemon, &["backup", "restore", "acme", &id, "--into", "drill"]);
+    assert_eq!(sqlite(&daemon, "drill", "SELECT length(b) FROM blobs"), "12000000");
+    // The store goes away: named, and what was there is there again when it comes back.
+    server.kill().expect("killed");
+    server.wait().expect("waited for");
+    let refused = daemon.run(&["backup", "list", "acme"]);
+    assert!(!refused.status.success());
+    assert!(!daemon.log_tail(10_000).contains("S3RVER\""), "no key in the log");
+}
+
 /// Entities with the ids that the database gave them: another database gives others.
 async fn uids(daemon: &Daemon, slug: &str) -> Result<Vec<(String, String)>, String> {
     let reply = daemon.get(slug, "/api/catalog/entities?filter=kind=component", Some(&daemon.token(&[slug]))).await;

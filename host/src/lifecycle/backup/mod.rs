@@ -105,6 +105,11 @@ impl Backups {
         change(self.lock().entry(id).or_default());
     }
 
+    /// Forgets a workspace that is gone; its backups stay.
+    pub fn forget(&self, id: WorkspaceId) {
+        self.lock().remove(&id);
+    }
+
     fn scratch(&self, name: &str) -> Result<Scratch, TakeError> {
         use std::os::unix::fs::DirBuilderExt;
         let path = self.scratch.join(name);

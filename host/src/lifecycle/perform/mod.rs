@@ -73,6 +73,7 @@ impl Work<'_> {
         self.shared.registry.delete_workspace(id).await?;
         crashpoint!("forget.after-row");
         self.shared.set_rejection(id, None);
+        self.shared.backups.forget(id);
         tracing::info!(workspace = %self.workspace.slug, %id, "deleted");
         Ok(())
     }
