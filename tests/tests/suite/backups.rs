@@ -249,7 +249,11 @@ async fn a_real_backstage_on_postgres_changes_its_password_under_load_and_is_res
     let access = Access::new(shared());
     let catalog = world::component("storefront", "team-a");
     let toml = "tier = \"pro\"\nplugins = [\"catalog\", \"search\"]\n";
-    let setup = Setup::backstage().toml(&access.provisioner("")).workspace("acme", toml, &[("store.yaml", &catalog)]);
+    let setup = Setup::backstage().toml(&access.provisioner("")).rollout("bake_s = 1").workspace(
+        "acme",
+        toml,
+        &[("store.yaml", &catalog)],
+    );
     let daemon = setup.start().await;
     let before = wait::until("the entity", seconds(120), || uids(&daemon, "acme")).await;
     let old = Login::of(&daemon, "acme");

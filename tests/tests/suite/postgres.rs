@@ -48,7 +48,8 @@ async fn database_of(daemon: &Daemon, slug: &str) -> String {
 #[tokio::test]
 async fn a_workspace_s_database_is_made_used_kept_or_dropped() {
     let access = Access::new(shared());
-    let setup = Setup::echo().toml(&access.provisioner("")).workspace("acme", &titled("one"), &[]);
+    let setup =
+        Setup::echo().toml(&access.provisioner("")).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let daemon = setup.start().await;
     let admin = daemon.admin();
     for slug in ["made", "stays"] {
@@ -133,7 +134,8 @@ async fn a_deleted_database_has_its_grace_period() {
 #[tokio::test]
 async fn a_password_changes_under_load_without_a_failed_request() {
     let access = Access::new(shared());
-    let setup = Setup::echo().toml(&access.provisioner("")).workspace("acme", &titled("one"), &[]);
+    let setup =
+        Setup::echo().toml(&access.provisioner("")).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let daemon = setup.start().await;
     let mut old = Login::of(&daemon, "acme");
     let load = load(&daemon, "acme");
@@ -162,7 +164,8 @@ async fn what_serves_goes_on_while_the_server_is_down() {
     let server = Server::start(&[]);
     let access = Access::new(&server);
     // Beside the daemon's own files only: the registry stays in its file.
-    let setup = Setup::echo().toml(&access.provisioner("")).workspace("acme", &titled("one"), &[]);
+    let setup =
+        Setup::echo().toml(&access.provisioner("")).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let daemon = setup.start().await;
     let admin = daemon.admin();
     let load = load(&daemon, "acme");
@@ -231,7 +234,7 @@ async fn connections_are_shared_out_before_the_server_runs_out_of_them() {
 #[tokio::test]
 async fn the_registry_lives_on_a_server_and_has_one_daemon() {
     let access = Access::new(shared());
-    let setup = Setup::echo().toml(&access.registry()).workspace("acme", &titled("one"), &[]);
+    let setup = Setup::echo().toml(&access.registry()).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let mut daemon = setup.start().await;
     assert!(!daemon.dir.join("data/registry.sqlite").exists());
     let boot = boot_id(&daemon, "acme").await;
