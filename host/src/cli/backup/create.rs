@@ -68,7 +68,9 @@ async fn follow(
     let mut progress = Progress::new(as_json);
     loop {
         let list: List = client.get(&listed(Some(slug))).await?;
-        if let Some(backup) = list.items.iter().find(|backup| backup.id == id) {
+        // Listed a moment before old ones are gone; then the next one may begin.
+        let done = list.running != Some(id);
+        if let Some(backup) = list.items.iter().find(|backup| backup.id == id && done) {
             progress.clear();
             if as_json {
                 output::json(&json!(backup));
