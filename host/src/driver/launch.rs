@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::ids::{InstanceId, PluginId, Slug};
+use crate::{door, ids::{InstanceId, PluginId, Slug}};
 
 /// One start of one instance.
 pub struct Launch {
@@ -19,7 +19,7 @@ pub struct Launch {
     pub id: InstanceId,
     /// 64 hex digits.
     pub boot_secret: String,
-    /// Loopback port.
+    /// Loopback port: for what the instance asks of itself.
     pub port: u16,
     /// `app-config.json`.
     pub app_config: String,
@@ -59,6 +59,7 @@ impl Launch {
             "boot_id": self.id,
             "boot_secret": self.boot_secret,
             "workspace": self.workspace,
+            "socket": door::SOCKET,
             "port": self.port,
             "config_files": [run.join("app-config.json"), run.join("host.json")],
             "plugins": self.plugins,

@@ -21,7 +21,7 @@ use super::{
     Adoption, Distribution, Driver, DriverError, Exit, Home, Launch, Process, ProcessIdentity, Report, Sought, logs,
     procfs, report, watched::Watched,
 };
-use crate::ids::InstanceId;
+use crate::{door::Door, ids::InstanceId};
 
 /// Turns standard input (the start message's pipe) into descriptor 3 and the report file into 4, then becomes Node, in a
 /// session of its own: a shell can do that between fork and exec where Rust would need `unsafe`. No core files: they would
@@ -63,7 +63,7 @@ impl ProcessDriver {
         Ok(command)
     }
 
-    fn spawn_blocking(&self, command: &mut Command) -> Result<Arc<dyn Process>, DriverError> {
+    fn spawn_blocking(&self, command: &mut Command, run: &Path) -> Result<Arc<dyn Process>, DriverError> {
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id();
@@ -71,7 +71,7 @@ impl ProcessDriver {
         let pidfd = Watched::pidfd(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let stat = procfs::stat(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let identity = ProcessIdentity { pid, start_ticks: stat.start_ticks, kernel_boot: self.kernel_boot.clone() };
-        Ok(Watched::watch(identity, pidfd, Some(child)).map_err(failed)?)
+        Ok(Watched::watch(identity, pidfd, Door::new(run, pid), Some(child)).map_err(failed)?)
     }
 
     /// The process of a recorded identity, if it still is the one.
@@ -145,7 +145,7 @@ impl Driver for ProcessDriver {
     async fn spawn(&self, launch: &Launch) -> Result<Arc<dyn Process>, DriverError> {
         let log = Home::open(&launch.home)?.append(logs::LOG)?;
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
-        self.spawn_blocking(&mut self.command(launch, log).map_err(failed)?)
+        self.spawn_blocking(&mut self.command(launch, log).map_err(failed)?, &Launch::run_dir(&launch.home, launch.id))
     }
 
     async fn adopt(&self, sought: &Sought) -> Adoption {
@@ -163,7 +163,8 @@ impl Driver for ProcessDriver {
         if self.recorded(&identity, &run).is_none() {
             return Adoption::Gone;
         }
-        match Watched::watch(identity, pidfd, None) {
+        let door = Door::new(&run, identity.pid);
+        match Watched::watch(identity, pidfd, door, None) {
             Ok(process) => Adoption::Found(process),
             Err(error) => {
                 tracing::error!(%error, "cannot watch a process");

@@ -14,6 +14,8 @@ use tokio::{
     sync::watch,
 };
 
+use crate::door::Door;
+
 use super::{DriverError, Exit, Launch, Process, ProcessIdentity, session};
 
 /// A pipe holds 64 KiB before a write waits.
@@ -26,6 +28,7 @@ const KILL_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Watched {
     identity: ProcessIdentity,
     pidfd: Arc<OwnedFd>,
+    door: Door,
     pipe: Mutex<Option<ChildStdin>>,
     exit: watch::Receiver<Option<Exit>>,
 }
@@ -35,6 +38,7 @@ impl Watched {
     pub(super) fn watch(
         identity: ProcessIdentity,
         pidfd: OwnedFd,
+        door: Door,
         mut child: Option<Child>,
     ) -> std::io::Result<Arc<Self>> {
         let pidfd = Arc::new(pidfd);
@@ -62,7 +66,7 @@ impl Watched {
             .await;
             let _ = ended.send(Some(exit.unwrap_or(Exit::Unknown)));
         });
-        Ok(Arc::new(Self { identity, pidfd, pipe, exit }))
+        Ok(Arc::new(Self { identity, pidfd, door, pipe, exit }))
     }
 
     /// Opens a pidfd; `None` if the process is gone.
@@ -84,6 +88,10 @@ fn exit_of(status: ExitStatus) -> Exit {
 impl Process for Watched {
     fn identity(&self) -> ProcessIdentity {
         self.identity.clone()
+    }
+
+    fn door(&self) -> Door {
+        self.door.clone()
     }
 
     async fn release(&self, launch: &Launch) -> Result<(), DriverError> {
