@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use crate::{door, ids::{InstanceId, PluginId, Slug}};
+use crate::{
+    door,
+    ids::{InstanceId, PluginId, Slug},
+    model::ResourceRules,
+};
 
 /// One start of one instance.
 pub struct Launch {
@@ -25,6 +29,8 @@ pub struct Launch {
     pub app_config: String,
     /// `host.json`, laid over it.
     pub host_config: String,
+    /// What it may use of the machine.
+    pub resources: ResourceRules,
     /// Plugins to start.
     pub plugins: Vec<PluginId>,
     /// Secret name → value.

@@ -14,6 +14,7 @@
 //! Invariants: no secret in argv or environment; no file of a workspace's home is opened through a symbolic link; what an
 //! instance wrote (log, report) is read with a limit.
 
+mod confine;
 mod distribution;
 mod home;
 mod launch;
@@ -26,6 +27,7 @@ mod report;
 mod session;
 mod watched;
 
+pub use confine::{ConfineError, Confinement, Measure, become_instance};
 pub use distribution::{Distribution, DistributionError};
 pub use home::Home;
 pub use launch::Launch;

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::door::Door;
 
-use super::{DriverError, Exit, Launch, Process, ProcessIdentity, session};
+use super::{DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, session};
 
 /// A pipe holds 64 KiB before a write waits.
 const MAX_MESSAGE_BYTES: usize = 60 << 10;
@@ -39,6 +39,7 @@ impl Watched {
         identity: ProcessIdentity,
         pidfd: OwnedFd,
         door: Door,
+        leash: Leash,
         mut child: Option<Child>,
     ) -> std::io::Result<Arc<Self>> {
         let pidfd = Arc::new(pidfd);
@@ -54,7 +55,7 @@ impl Watched {
             }
             let exit = tokio::task::spawn_blocking(move || {
                 // What it started goes with it, however it ended: its port and its database must be free.
-                let left = session::end(pid, start_ticks);
+                let left = session::end(pid, start_ticks).max(leash.end());
                 if left > 0 {
                     tracing::warn!(pid, left, "processes of an ended instance are still there");
                 }

@@ -438,7 +438,7 @@ fn answers_with(bytes: &'static str) -> Door {
     let (listener, door, run) = listen();
     tokio::spawn(async move {
         let _run = run;
-        while let Ok((mut stream, _)) = listener.accept() {
+        while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
             let _ = stream.write_all(bytes.as_bytes()).await;
@@ -467,13 +467,11 @@ async fn an_instance_that_breaks_http_is_a_502_and_a_cut_answer_stays_cut() {
     rig.entry.publish(serving(answers_with("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort")));
     let answer = rig.get("/", "").await;
     assert!(answer.contains("content-length: 10") && answer.ends_with("short"), "{answer}");
-    rig.entry
-        .publish(serving(answers_with("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n")));
+    rig.entry.publish(serving(answers_with("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n")));
     let answer = rig.get("/", "").await;
     assert!(!answer.contains("0\r\n\r\n"), "no end was sent: {answer}");
-    rig.entry.publish(serving(
-        answers_with("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\npoison"),
-    ));
+    rig.entry
+        .publish(serving(answers_with("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\npoison")));
     let answer = rig.get("/", "").await;
     assert!(answer.ends_with("\r\n\r\nx"), "{answer}");
     let (_silent, door, _run) = listen();

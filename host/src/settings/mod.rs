@@ -1,8 +1,10 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod confine;
 mod load;
 
+pub use confine::{ConfineMode, ConfineSettings};
 pub use load::{SettingsError, load};
 
 use std::{
@@ -36,6 +38,8 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// How instances are kept apart.
+    pub confine: ConfineSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
 }
@@ -222,6 +226,7 @@ impl Default for Settings {
             auth: AuthSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            confine: ConfineSettings::default(),
             log: LogSettings::default(),
         }
     }
