@@ -1,11 +1,11 @@
 //! A user of its own for each workspace. Which one is written where nobody can lose it: in the group of the workspace's home.
 //!
 //! ```text
-//! <home>/            root:<user> 0710    the tenant passes through, and can neither make nor rename anything here
+//! <home>/            root:<user> 0711    the tenant passes through, and can neither make nor rename anything here
 //!   logs/            root       0700     the instance holds its log open, and can't open it
-//!   run/             root:<user> 0710
+//!   run/             root:<user> 0711
 //!     <instance>/    <user>     0700
-//!   db/              root:<user> 0710
+//!   db/              root:<user> 0711
 //!     <database>/    <user>     0700
 //! ```
 
@@ -27,7 +27,8 @@ use super::super::{DriverError, Home};
 /// Levels and entries that are given away at a start; a workspace with more has planted them.
 const MAX_DEPTH: u32 = 40;
 const MAX_ENTRIES: u32 = 200_000;
-const PASS_THROUGH: u32 = 0o710;
+/// Not for the group alone: two instances of a workspace may have two users, while one takes over from the other.
+const PASS_THROUGH: u32 = 0o711;
 
 /// Hands out users of a range.
 pub(super) struct Users {
