@@ -19,6 +19,7 @@ mod openapi;
 mod policies;
 mod serve;
 mod token;
+mod upgrade;
 mod wait;
 mod workspaces;
 
@@ -26,6 +27,7 @@ pub use error::Problem;
 pub use internal::internal_router;
 pub use serve::serve;
 pub use token::{AdminToken, AdminTokenError};
+pub use upgrade::{UpgradeHandle, UpgradeRequest, Upgrades};
 
 use std::{
     ops::Deref,
@@ -78,6 +80,8 @@ pub struct ApiState {
     pub proxy_port: u16,
     /// `settings.admin.hosts`.
     pub hosts: Vec<String>,
+    /// Asks for an upgrade.
+    pub upgrade: UpgradeHandle,
     /// Ends waits and event streams.
     pub shutdown: CancellationToken,
 }
@@ -117,6 +121,8 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/workspaces/{slug}/events", get(events::events))
         .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
+        .route("/v1/daemon", get(upgrade::about))
+        .route("/v1/daemon/upgrade", post(upgrade::upgrade))
         .route("/v1/policies", get(policies::status))
         .route("/v1/policies/reload", post(policies::reload))
         .fallback(guard::no_route)

@@ -82,6 +82,7 @@ async fn api() -> Api {
         proxy: ProxySettings::default(),
         proxy_port: 7080,
         hosts: vec!["orbitd.example.org".into()],
+        upgrade: UpgradeHandle::new().0,
         shutdown: CancellationToken::new(),
     };
     Api { router: admin_router(state), ready, _dir: dir }

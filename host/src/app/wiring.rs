@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listeners::Addresses;
 use crate::{
-    api::{self, AdminToken, ApiState},
+    api::{self, AdminToken, ApiState, UpgradeHandle},
     authn::{Authenticator, Logins},
     db::{DataDir, Registry},
     directory::{Directory, InternalPaths},
@@ -46,6 +46,8 @@ pub struct Shared {
     pub admin_token: AdminToken,
     /// Set once everything is loaded: `/readyz`.
     pub ready: Arc<AtomicBool>,
+    /// Asks for an upgrade.
+    pub upgrade: UpgradeHandle,
 }
 
 /// Reads `distribution.json` and checks that its Node works.
@@ -197,6 +199,7 @@ pub async fn serve_admin(
         metrics,
         token: shared.admin_token,
         ready: shared.ready,
+        upgrade: shared.upgrade,
         proxy: shared.settings.proxy.clone(),
         proxy_port: shared.addresses.proxy.port(),
         hosts: shared.settings.admin.hosts.clone(),

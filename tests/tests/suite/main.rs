@@ -13,4 +13,5 @@ mod isolation;
 mod lifecycle;
 mod policies;
 mod tokens;
+mod upgrade;
 mod wrong_input;
