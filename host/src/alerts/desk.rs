@@ -6,7 +6,6 @@ use time::{Duration, OffsetDateTime};
 
 use super::notice::{Kind, Notice, State, summary};
 
-
 /// Alerts that are open at the same time; past it further ones are not told.
 const MAX_OPEN: usize = 10_000;
 
@@ -28,8 +27,15 @@ impl Desk {
     }
 
     /// The notice that a report calls for, if any.
-    pub(super) fn judge(&mut self, subject: &str, kind: Kind, wrong: Option<&str>, now: OffsetDateTime) -> Option<Notice> {
+    pub(super) fn judge(
+        &mut self,
+        subject: &str,
+        kind: Kind,
+        wrong: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Option<Notice> {
         let key = (subject.to_owned(), kind);
+        let full = self.open.len() >= MAX_OPEN;
         let (id, since, state, text) = match (wrong, self.open.get_mut(&key)) {
             (None, None) => return None,
             (None, Some(_)) => {
@@ -43,7 +49,7 @@ impl Desk {
                 open.told = now;
                 (open.id.clone(), open.since, State::Firing, summary(text))
             }
-            (Some(_), None) if self.open.len() >= MAX_OPEN => return None,
+            (Some(_), None) if full => return None,
             (Some(text), None) => {
                 // Any unique id will do; this one sorts by time.
                 let id = uuid::Uuid::now_v7().to_string();

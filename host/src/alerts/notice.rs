@@ -107,12 +107,20 @@ mod tests {
         assert_eq!(summary("\nit ended with exit code 1\nlog: password=hunter2"), "it ended with exit code 1");
         let at = OffsetDateTime::UNIX_EPOCH;
         let notice = Notice {
-            id: "i".into(), state: State::Firing, kind: Kind::CrashLoop, subject: "acme".into(),
-            summary: summary("<!channel> & co"), since: at, at,
+            id: "i".into(),
+            state: State::Firing,
+            kind: Kind::CrashLoop,
+            subject: "acme".into(),
+            summary: summary("<!channel> & co"),
+            since: at,
+            at,
         };
         let slack = notice.body(WebhookFormat::Slack)["text"].to_string();
         assert!(slack.contains("*crash-loop* acme: &lt;!channel&gt; &amp; co"), "{slack}");
         let json = notice.body(WebhookFormat::Json);
-        assert_eq!((&json["version"], &json["kind"], &json["state"]), (&json!(1), &json!("crash-loop"), &json!("firing")));
+        assert_eq!(
+            (&json["version"], &json["kind"], &json["state"]),
+            (&json!(1), &json!("crash-loop"), &json!("firing"))
+        );
     }
 }

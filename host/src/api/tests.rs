@@ -11,7 +11,13 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    db::DataDir, directory::Directory, driver::Distribution, identity::MasterKey, lifecycle, settings::AuthSettings,
+    alerts::Alerts,
+    db::DataDir,
+    directory::Directory,
+    driver::Distribution,
+    identity::MasterKey,
+    lifecycle,
+    settings::{AlertSettings, AuthSettings},
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -33,7 +39,9 @@ struct Answer {
 async fn no_workspaces(dir: &Path) -> Workspaces {
     let data_dir = Arc::new(DataDir::open(dir).expect("a data directory"));
     let master = MasterKey::load_or_create(&data_dir.master_key()).expect("a master key");
-    let registry = crate::db::Registry::open(&data_dir.registry(), Arc::new(master)).await.expect("a registry");
+    let registry = crate::db::Registry::open(&crate::db::Place::File(data_dir.registry()), Arc::new(master))
+        .await
+        .expect("a registry");
     let (directory, hints) = Directory::new();
     // Nothing is ever started from it: no workspace wants an instance.
     let distribution = Distribution {
@@ -46,7 +54,9 @@ async fn no_workspaces(dir: &Path) -> Workspaces {
         plugins: Default::default(),
         warning: None,
     };
+    let (alerts, _outbox) = Alerts::new(&AlertSettings::default());
     let parts = lifecycle::Parts {
+        alerts: Arc::new(alerts),
         settings: Arc::default(),
         registry,
         data_dir,

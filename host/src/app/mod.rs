@@ -22,6 +22,7 @@ mod lock;
 mod log;
 pub mod ports;
 pub mod preflight;
+mod pressure;
 mod ready;
 mod serve;
 mod shutdown;

@@ -31,7 +31,8 @@ pub async fn watch(
         }
         if let Some(percent) = available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default()) {
             memory_low = is_low(percent, settings.memory_free_percent, memory_low);
-            let text = format!("{percent} % of the machine's memory are available, less than alerts.memory_free_percent");
+            let text =
+                format!("{percent} % of the machine's memory are available, less than alerts.memory_free_percent");
             alerts.report(SUBJECT, Kind::MemoryPressure, memory_low.then_some(text.as_str()));
         }
         tokio::select! {

@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     handover::{self, Takeover},
-    listeners, log, preflight, ready,
+    listeners, log, preflight, pressure, ready,
     shutdown::{End, Running},
     signals::{Asked, Signals},
     source_loop::{self, SourceStatus},
@@ -20,9 +20,10 @@ use super::{
     wiring::{self, LifecycleParts, Shared},
 };
 use crate::{
+    alerts::{self, Alerts},
     api::{AdminToken, UpgradeHandle},
     authn::Authenticator,
-    db::{DataDir, Registry},
+    db::DataDir,
     directory::InternalPaths,
     identity::MasterKey,
     settings::{OnRemoved, Settings},
@@ -76,7 +77,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     }
     let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
     let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
-    let registry = Registry::open(&data_dir.registry(), master).await?;
+    let registry = wiring::open_registry(&settings, &data_dir, master).await?;
     let listeners = listeners::bind(&settings, given).await?;
     let handles = Arc::new(listeners.handles()?);
     let listeners::Listeners { proxy, admin, internal, addresses } = listeners;
@@ -84,6 +85,8 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     // Nothing was started so far; from here on a stop is an orderly one.
     let mut signals = Signals::register()?;
     let internal_paths = Arc::new(InternalPaths::default());
+    let (alerts, outbox) = Alerts::new(&settings.alerts);
+    let alerts = Arc::new(alerts);
     let parts = LifecycleParts {
         settings: settings.clone(),
         addresses,
@@ -92,6 +95,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         distribution,
         policies: policies.clone(),
         internal_paths: internal_paths.clone(),
+        alerts: alerts.clone(),
     };
     let (workspaces, directory, controller) = wiring::start_lifecycle(parts, &mut metrics).await?;
     let (upgrade, mut upgrades) = UpgradeHandle::new();
@@ -117,6 +121,10 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     tasks.spawn("admin", |cancel| wiring::serve_admin(shared.clone(), metrics, admin, cancel));
     tasks.spawn("proxy", |cancel| wiring::serve_proxy(front, proxy, cancel));
     tasks.spawn("policies", |cancel| wiring::watch_policies(policies.clone(), cancel));
+    let webhooks = settings.alerts.webhooks.clone();
+    tasks.spawn("alerts", |cancel| alerts::run(outbox, webhooks, cancel));
+    let (limits, watched) = (settings.alerts.clone(), data_dir.path().to_owned());
+    tasks.spawn("pressure", |cancel| pressure::watch(alerts, limits, watched, cancel));
     let rendered = workspaces.clone();
     tasks.spawn("rendering", |cancel| wiring::render_after_swaps(policies.clone(), rendered, cancel));
     let reload_source = Arc::new(Notify::new());
@@ -163,7 +171,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
             failure = tasks.first_end() => break End::Failed(failure),
         }
     };
-    let running = Running { settings, signals, tasks, controller, registry, data_dir, handles };
+    let running = Running { settings, signals, tasks, controller, policies, registry, data_dir, handles };
     running.end(end, options.stop_instances).await
 }
 

@@ -10,10 +10,12 @@ use super::{
     ready,
     signals::Signals,
     tasks::Tasks,
+    wiring,
 };
 use crate::{
     db::{DataDir, Registry},
     lifecycle::ControllerHandle,
+    policy::Policies,
     settings::Settings,
 };
 
@@ -24,7 +26,7 @@ const STOP_ALL_DRAIN: Duration = Duration::from_secs(2);
 /// What stopping all instances may take beyond one instance's own SIGTERM to SIGKILL time.
 const STOP_INSTANCES_EXTRA: Duration = Duration::from_secs(10);
 /// Everything but the front, in the order of its end.
-const BEHIND: [&str; 4] = ["rendering", "policies", "admin", "internal"];
+const BEHIND: [&str; 6] = ["rendering", "policies", "admin", "internal", "pressure", "alerts"];
 
 /// Why it ends.
 pub enum End {
@@ -46,6 +48,8 @@ pub struct Running {
     pub tasks: Tasks,
     /// The controller.
     pub controller: ControllerHandle,
+    /// Loaded.
+    pub policies: Arc<Policies>,
     /// Open.
     pub registry: Registry,
     /// Locked.
@@ -99,6 +103,7 @@ impl Running {
         for task in BEHIND {
             self.tasks.stop(task, STOP_DEADLINE, &mut self.signals).await;
         }
+        wiring::flush_decisions(self.policies, STOP_DEADLINE).await;
         self.registry.close().await;
         drop(self.data_dir);
         tracing::info!("stopped");
@@ -134,6 +139,7 @@ impl Running {
         for task in BEHIND {
             self.tasks.stop(task, STOP_DEADLINE, &mut self.signals).await;
         }
+        wiring::flush_decisions(self.policies, STOP_DEADLINE).await;
         tracing::info!("stopped");
         Ok(())
     }

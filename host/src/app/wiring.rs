@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::listeners::Addresses;
 use crate::{
+    alerts::Alerts,
     api::{self, AdminToken, ApiState, UpgradeHandle},
     authn::{Authenticator, Logins},
-    db::{DataDir, Registry},
+    db::{DataDir, Place, Registry},
     directory::{Directory, InternalPaths},
     driver::Distribution,
+    identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
     policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key},
     proxy::{Proxy, ProxyParts},
@@ -50,6 +52,20 @@ pub struct Shared {
     pub upgrade: UpgradeHandle,
 }
 
+/// The registry: in the data directory, or on the server that the settings name.
+pub async fn open_registry(
+    settings: &Settings,
+    data_dir: &DataDir,
+    master: Arc<MasterKey>,
+) -> anyhow::Result<Registry> {
+    let place = match settings.registry.server()? {
+        Some(url) => Place::Server(url),
+        None => Place::File(data_dir.registry()),
+    };
+    tracing::info!(%place, "registry");
+    Ok(Registry::open(&place, master).await?)
+}
+
 /// Reads `distribution.json` and checks that its Node works.
 pub async fn open_distribution(settings: &Settings) -> anyhow::Result<Distribution> {
     let distribution = Distribution::open(&settings.distribution, settings.instances.node.as_deref()).await?;
@@ -76,6 +92,8 @@ pub async fn open_policies(
         cache_folder: data_dir.policy_cache(),
         cache_key,
         isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
+        rollouts_folder: Some(data_dir.policy_rollouts()),
+        decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
     let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
@@ -108,6 +126,12 @@ pub async fn render_after_swaps(
     }
 }
 
+/// Waits until the decision log has what was decided, at most `limit`.
+pub async fn flush_decisions(policies: Arc<Policies>, limit: Duration) {
+    // Its failure could only be a panic, and the daemon is at its end.
+    let _ = tokio::task::spawn_blocking(move || policies.flush_decisions(limit)).await;
+}
+
 /// Reads the policy folder again (SIGHUP).
 pub async fn reload_policies(policies: &Arc<Policies>) {
     if let Err(error) = policies.reload().await {
@@ -134,6 +158,8 @@ pub struct LifecycleParts {
     pub data_dir: Arc<DataDir>,
     /// Opened.
     pub registry: Registry,
+    /// Told what waits for a person.
+    pub alerts: Arc<Alerts>,
     /// Opened.
     pub distribution: Distribution,
     /// Loaded.
@@ -155,6 +181,7 @@ pub async fn start_lifecycle(
         directory: directory.clone(),
         hints,
         internal_paths: parts.internal_paths,
+        alerts: parts.alerts,
         policies: parts.policies,
         distribution: parts.distribution,
         proxy_port: parts.addresses.proxy.port(),

@@ -9,12 +9,14 @@
 //! before its process, "has a database" before the database), so a killed daemon finds whatever it left; what the directory offers
 //! is computed from the same facts as the step.
 
+mod alarms;
 mod apply;
 mod backoff;
 mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
+mod database;
 mod host_config;
 mod live;
 mod metrics;

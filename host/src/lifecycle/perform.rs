@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crashpoint,
-    db::{DataDir, InstanceRow, InstanceState},
+    db::{InstanceRow, InstanceState},
     door::Door,
     driver::{Exit, FailurePhase, probe},
     ids::{Digest, InstanceId},
@@ -61,31 +61,6 @@ impl Work<'_> {
         status.failed_revision = None;
         self.live.port_retries = 0;
         self.event("RestartAsked", "a restart was asked for");
-    }
-
-    async fn provision(&mut self, now: OffsetDateTime) -> Result<(), Trouble> {
-        let database = DataDir::database_name(&self.workspace.slug, self.id());
-        let home = self.shared.home(&self.workspace.slug, self.id());
-        // Before the database: a killed daemon must find that there may be one.
-        self.progress.has_database = true;
-        self.save(None).await?;
-        crashpoint!("provision.before");
-        let made = self.shared.provisioner.ensure(&database, &home).await;
-        crashpoint!("provision.after");
-        match made {
-            Ok(()) => {
-                self.status().set_condition(ConditionKind::Provisioned, Truth::True, "Provisioned", database, now);
-                Ok(())
-            }
-            Err(error) => {
-                let text = error.to_string();
-                let kind = ConditionKind::Provisioned;
-                if self.status().set_condition(kind, Truth::False, "ProvisioningFailed", text.clone(), now) {
-                    self.event("ProvisioningFailed", text.clone());
-                }
-                Err(Trouble::Step(text))
-            }
-        }
     }
 
     async fn probe(&mut self, id: InstanceId, now: OffsetDateTime) -> Result<(), Trouble> {
@@ -356,22 +331,6 @@ impl Work<'_> {
         self.event(reason, message);
     }
 
-    async fn drop_database(&mut self, now: OffsetDateTime) -> Result<(), Trouble> {
-        let database = DataDir::database_name(&self.workspace.slug, self.id());
-        let home = self.shared.home(&self.workspace.slug, self.id());
-        crashpoint!("drop.before");
-        let dropped = self.shared.provisioner.remove(&database, &home).await;
-        crashpoint!("drop.after");
-        if let Err(error) = dropped {
-            let text = error.to_string();
-            self.status().set_condition(ConditionKind::Provisioned, Truth::Unknown, "DropFailed", text.clone(), now);
-            return Err(Trouble::Step(text));
-        }
-        self.progress.has_database = false;
-        self.status().set_condition(ConditionKind::Provisioned, Truth::False, "Dropped", database, now);
-        Ok(())
-    }
-
     async fn forget(&mut self) -> Result<(), Trouble> {
         let id = self.id();
         let home = self.shared.home(&self.workspace.slug, id);
@@ -381,6 +340,7 @@ impl Work<'_> {
         self.shared.registry.delete_workspace(id).await?;
         crashpoint!("forget.after-row");
         self.shared.set_rejection(id, None);
+        self.shared.alerts.forget(self.workspace.slug.as_str());
         tracing::info!(workspace = %self.workspace.slug, %id, "deleted");
         Ok(())
     }

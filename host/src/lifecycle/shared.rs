@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{live::LiveState, metrics::Metrics, queue::Queue};
 use crate::{
+    alerts::Alerts,
     db::{DataDir, Registry},
     directory::{Directory, InternalPaths},
     driver::{Distribution, Driver},
@@ -35,8 +36,11 @@ pub(super) struct Shared {
     pub internal_port: u16,
     pub queue: Queue,
     pub metrics: Arc<Metrics>,
+    pub alerts: Arc<Alerts>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
+    /// Held while an instance is let on its database: what is left is counted and taken in one go.
+    pub admission: Arc<tokio::sync::Mutex<()>>,
     pub stopping: CancellationToken,
     live: Mutex<HashMap<WorkspaceId, Arc<tokio::sync::Mutex<LiveState>>>>,
     /// Why a source's newest entry of a workspace can't be used. Not stored: the source is read again soon.
@@ -57,6 +61,7 @@ impl Shared {
         let Ingredients { parts, driver, provisioner } = from;
         Self {
             starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
+            alerts: parts.alerts,
             settings: parts.settings,
             registry: parts.registry,
             data_dir: parts.data_dir,
@@ -70,6 +75,7 @@ impl Shared {
             internal_port: parts.internal_port,
             queue: Queue::default(),
             metrics: Arc::default(),
+            admission: Arc::default(),
             stopping: CancellationToken::new(),
             live: Mutex::default(),
             rejections: Mutex::default(),

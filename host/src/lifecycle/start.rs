@@ -6,10 +6,11 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Metrics, Workspaces, controller,
+    Metrics, Workspaces, controller, database,
     shared::{Ingredients, Shared},
 };
 use crate::{
+    alerts::Alerts,
     db::{DataDir, DataDirError, Registry, RegistryError},
     directory::{Availability, Directory, Entry, InternalPaths},
     driver::{Adoption, ConfineError, Confinement, Distribution, Process, ProcessDriver, ProcessIdentity, Sought},
@@ -17,7 +18,7 @@ use crate::{
     ids::{Slug, WorkspaceId},
     model::DesiredState,
     policy::Policies,
-    provisioner::SqliteProvisioner,
+    provisioner::PostgresError,
     settings::Settings,
 };
 
@@ -42,6 +43,8 @@ pub struct Parts {
     pub internal_paths: Arc<InternalPaths>,
     /// Loaded, if possible: a workspace whose tier is not there keeps its last revision and is tried again.
     pub policies: Arc<Policies>,
+    /// Told what waits for a person.
+    pub alerts: Arc<Alerts>,
     /// Opened.
     pub distribution: Distribution,
     /// The port that the proxy is bound to: part of every public URL.
@@ -70,6 +73,9 @@ pub enum StartError {
     /// The data directory can't be opened to the instances' users.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The database server's settings can't be used.
+    #[error(transparent)]
+    Provisioner(#[from] PostgresError),
     /// `/proc` can't be read.
     #[error("cannot read /proc ({0}): orbitd needs it to know its processes again")]
     Proc(std::io::Error),
@@ -100,7 +106,7 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
     let max_log_bytes = parts.settings.instances.max_log_bytes;
     let driver =
         ProcessDriver::new(parts.distribution.clone(), confinement, max_log_bytes).map_err(StartError::Proc)?;
-    let provisioner = Arc::new(SqliteProvisioner);
+    let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir)?);
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;
     let tracker = TaskTracker::new();

@@ -1,11 +1,19 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod alerts;
 mod confine;
+mod decision_log;
 mod load;
+mod postgres;
+mod provisioner;
 
+pub use alerts::{AlertSettings, WebhookFormat, WebhookSettings};
 pub use confine::{ConfineMode, ConfineSettings};
+pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
+pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -26,6 +34,8 @@ pub struct Settings {
     pub distribution: PathBuf,
     /// `<dir>/<slug>/<name>`: values of secrets that a workspace's config refers to.
     pub secrets_dir: PathBuf,
+    /// Where workspaces are written down.
+    pub registry: RegistrySettings,
     /// Where users come in.
     pub proxy: ProxySettings,
     /// Where operators come in.
@@ -40,8 +50,14 @@ pub struct Settings {
     pub instances: InstanceSettings,
     /// How instances are kept apart.
     pub confine: ConfineSettings,
+    /// How their databases are made.
+    pub provisioner: ProvisionerSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
+    /// Which decisions of policies are written down.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Where users come in.
@@ -220,6 +236,7 @@ impl Default for Settings {
             policies_dir: "policies".into(),
             distribution: "distribution".into(),
             secrets_dir: "secrets".into(),
+            registry: RegistrySettings::default(),
             proxy: ProxySettings::default(),
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
@@ -227,7 +244,10 @@ impl Default for Settings {
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             confine: ConfineSettings::default(),
+            provisioner: ProvisionerSettings::default(),
+            alerts: AlertSettings::default(),
             log: LogSettings::default(),
+            decision_log: DecisionLogSettings::default(),
         }
     }
 }
