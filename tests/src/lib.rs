@@ -12,6 +12,7 @@ pub mod admin;
 pub mod chromium;
 pub mod daemon;
 pub mod http;
+pub mod kill_rig;
 pub mod load;
 pub mod paths;
 pub mod processes;

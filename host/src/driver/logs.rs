@@ -1,6 +1,6 @@
 //! An instance's log: an O_APPEND file that outlives the daemon, bounded, with one old file beside it.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use super::{DriverError, Home};
 use crate::ids::InstanceId;
@@ -11,6 +11,37 @@ const MAX_TAIL_BYTES: u64 = 1 << 20;
 const MAX_LINE_CHARS: usize = 4_000;
 pub(super) const LOG: &str = "logs/instance.log";
 const OLD_LOG: &str = "logs/instance.log.1";
+/// Between two looks at a log's size, and while it grows fast: a flood of 1 GB/s writes this long past the limit.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOK_FAST: Duration = Duration::from_millis(20);
+/// A log that grows by this part of its limit between two looks grows fast.
+const FAST_PART: u64 = 8;
+
+/// Keeps a log within its limit until `ended`.
+pub(super) async fn keep(home: PathBuf, max_bytes: u64, ended: impl Future<Output = ()>) {
+    let path = home.join(LOG);
+    let (mut pause, mut before) = (LOOK, 0);
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            // Both arms only wait.
+            () = &mut ended => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        // Microseconds, four times a second: not worth a thread.
+        let size = std::fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
+        pause = if size.saturating_sub(before) > max_bytes / FAST_PART { LOOK_FAST } else { LOOK };
+        before = size;
+        if size > max_bytes {
+            let home = home.clone();
+            let limited = tokio::task::spawn_blocking(move || limit(&Home::open(&home)?, max_bytes)).await;
+            if let Ok(Err(error)) = limited {
+                tracing::warn!(%error, "an instance's log can't be rotated");
+            }
+            before = 0;
+        }
+    }
+}
 
 /// The last lines, oldest first.
 pub(super) fn tail(home: &Home, lines: usize) -> Result<Vec<String>, DriverError> {

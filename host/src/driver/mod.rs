@@ -58,8 +58,6 @@ pub trait Driver: Send + Sync {
     async fn report(&self, home: &Path, id: InstanceId) -> Report;
     /// The last lines of the workspace's log: at most `lines` and 1 MiB, each line cut at 4,000 characters.
     async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError>;
-    /// Rotates the log if it is over its limit.
-    async fn limit_log(&self, home: &Path);
     /// Removes the run directory of an instance that is gone.
     async fn discard(&self, home: &Path, id: InstanceId);
     /// Removes a workspace's home whole. Follows no link. Fine if there is none.

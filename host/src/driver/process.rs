@@ -81,6 +81,12 @@ impl ProcessDriver {
         Ok(Watched::watch(identity, pidfd, door, leash, Some(child)).map_err(failed)?)
     }
 
+    /// Bounds the log while the process lives; whatever writes there ends with it.
+    fn keep_log(&self, home: &Path, process: &Arc<dyn Process>) {
+        let (home, limit, process) = (home.to_owned(), self.max_log_bytes, process.clone());
+        tokio::spawn(async move { logs::keep(home, limit, process.ended()).await });
+    }
+
     /// The process of a recorded identity, if it still is the one.
     fn recorded(&self, identity: &ProcessIdentity, run: &Path) -> Option<ProcessIdentity> {
         let stat = procfs::stat(identity.pid)?;
@@ -157,8 +163,9 @@ impl Driver for ProcessDriver {
         let order = self.confinement.order(launch, &self.distribution, user);
         let order = serde_json::to_string(&order).map_err(|error| failed(error.into()))?;
         let started = self.spawn_blocking(&mut self.command(launch, &order, log).map_err(failed)?, launch);
-        if started.is_err() {
-            self.confinement.leash(launch.id, None).end();
+        match &started {
+            Ok(process) => self.keep_log(&launch.home, process),
+            Err(_) => _ = self.confinement.leash(launch.id, None).end(),
         }
         started
     }
@@ -181,7 +188,11 @@ impl Driver for ProcessDriver {
         let door = Door::new(&run, identity.pid);
         let leash = self.confinement.leash(sought.id, Some(identity.pid));
         match Watched::watch(identity, pidfd, door, leash, None) {
-            Ok(process) => Adoption::Found(process),
+            Ok(process) => {
+                let process: Arc<dyn Process> = process;
+                self.keep_log(&sought.home, &process);
+                Adoption::Found(process)
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot watch a process");
                 Adoption::Gone
@@ -202,13 +213,6 @@ impl Driver for ProcessDriver {
             return Ok(Vec::new());
         }
         blocking(home, move || logs::tail(&Home::open(&path)?, lines)).await
-    }
-
-    async fn limit_log(&self, home: &Path) {
-        let (path, limit) = (home.to_owned(), self.max_log_bytes);
-        if let Err(error) = blocking(home, move || logs::limit(&Home::open(&path)?, limit)).await {
-            tracing::warn!(%error, "cannot rotate an instance's log");
-        }
     }
 
     async fn discard(&self, home: &Path, id: InstanceId) {

@@ -12,7 +12,9 @@ const LOOP: u32 = 3;
 pub(super) fn of(status: &Status, desired: DesiredState) -> [(Kind, Option<&str>); 2] {
     let message = |kind| status.condition(kind).map(|condition| condition.message.as_str());
     let looping = status.crashes >= LOOP && desired == DesiredState::Running;
-    let failed = status.condition(ConditionKind::RolledOut).is_some_and(|condition| condition.truth == Truth::False);
+    // Without a revision that served before, it is a start that fails: the crash loop says it.
+    let failed = status.active_revision.is_some()
+        && status.condition(ConditionKind::RolledOut).is_some_and(|condition| condition.truth == Truth::False);
     [
         (Kind::CrashLoop, looping.then(|| message(ConditionKind::Ready).unwrap_or("its instance keeps ending"))),
         (Kind::RolloutFailed, failed.then(|| message(ConditionKind::RolledOut).unwrap_or("it did not come up"))),
@@ -33,6 +35,7 @@ mod tests {
         status.crashes = 2;
         assert_eq!(kinds(&status), [false, false]);
         status.crashes = 3;
+        status.active_revision = Some(crate::ids::Digest::of(b""));
         let now = OffsetDateTime::UNIX_EPOCH;
         status.set_condition(ConditionKind::RolledOut, Truth::False, "DidNotComeUp", "revision 1 did not come up", now);
         assert_eq!(of(&status, DesiredState::Running)[1].1, Some("revision 1 did not come up"));

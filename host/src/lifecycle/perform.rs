@@ -72,7 +72,6 @@ impl Work<'_> {
                 Some(process) => health(&process.door(), &row).await,
                 None => Ok(()), // gone: the next step buries it
             };
-            self.shared.driver.limit_log(&home).await;
             match healthy {
                 Ok(()) => live.failed_checks = 0,
                 Err(error) => {

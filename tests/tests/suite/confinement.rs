@@ -276,3 +276,33 @@ async fn what_runs_away_is_contained_and_the_neighbour_serves() {
     assert!(events.contains("out of memory"), "{events}");
     assert!(processes::lives(instance(&daemon, "globex").pid));
 }
+
+#[tokio::test]
+async fn a_flood_on_standard_output_does_not_fill_the_disk() {
+    const LIMIT: u64 = 1 << 20;
+    let setup = Setup::echo().toml(&format!("max_log_bytes = {LIMIT}\n"));
+    let daemon = setup.workspace("acme", "tier = \"free\"\n", &[]).start().await;
+    let logs = home(&instance(&daemon, "acme")).join("logs");
+    let size = || -> u64 {
+        let files = fs::read_dir(&logs).expect("logs").flatten();
+        files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum()
+    };
+    let token = daemon.token(&["acme"]);
+    let flood = daemon.send("POST", "acme", "/x?mode=attack", Some(&token), &[], json!({"talk": [2048]}).to_string());
+    let mut most = 0;
+    tokio::pin!(flood);
+    loop {
+        tokio::select! {
+            reply = &mut flood => break assert_eq!(reply.expect(200).json()["talk 2048"], "done"),
+            // Cancel-safe: it only waits.
+            () = tokio::time::sleep(std::time::Duration::from_millis(5)) => most = most.max(size()),
+        }
+    }
+    assert!(most < 700 << 20, "2 GiB were written, {} MiB of them lay on the disk at once", most >> 20);
+    wait::until("the log within its limit", seconds(10), || async {
+        let now = size();
+        if now <= 2 * LIMIT + 4096 { Ok(()) } else { Err(format!("{now} bytes")) }
+    })
+    .await;
+    daemon.get("acme", "/", Some(&daemon.token(&["acme"]))).await.expect(200);
+}

@@ -89,6 +89,8 @@ fn install(daemon: &Daemon, from: &Path) {
     if fs::hard_link(from, &partial).is_err() {
         fs::copy(from, &partial).expect("copied");
     }
+    // Over another name of the same file a rename does nothing.
+    let _ = fs::remove_file(&daemon.program);
     fs::rename(&partial, &daemon.program).expect("installed");
 }
 

@@ -57,8 +57,11 @@ fn start(path: &Path, listeners: &[OwnedFd]) -> anyhow::Result<Successor> {
     drop(command);
     let successor = Successor { child: Some(child), channel: Arc::new(own) };
     let borrowed: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-    channel::say(&successor.channel, Word::Listeners, &borrowed).context("handing over the listeners")?;
-    Ok(successor)
+    match channel::say(&successor.channel, Word::Listeners, &borrowed) {
+        // It has ended already: how, is heard from it next.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(successor),
+        said => said.map(|()| successor).context("handing over the listeners"),
+    }
 }
 
 impl Successor {
