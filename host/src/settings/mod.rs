@@ -2,6 +2,7 @@
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
 mod alerts;
+mod backups;
 mod confine;
 mod decision_log;
 mod load;
@@ -9,6 +10,7 @@ mod postgres;
 mod provisioner;
 
 pub use alerts::{AlertSettings, WebhookFormat, WebhookSettings};
+pub use backups::{BackupSettings, S3Settings};
 pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub provisioner: ProvisionerSettings,
     /// Who is told when something is wrong.
     pub alerts: AlertSettings,
+    /// Where backups of workspaces go.
+    pub backups: BackupSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
     /// Which decisions of policies are written down.
@@ -246,6 +250,7 @@ impl Default for Settings {
             confine: ConfineSettings::default(),
             provisioner: ProvisionerSettings::default(),
             alerts: AlertSettings::default(),
+            backups: BackupSettings::default(),
             log: LogSettings::default(),
             decision_log: DecisionLogSettings::default(),
         }
