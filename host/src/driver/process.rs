@@ -247,3 +247,48 @@ fn remove_dir(path: &Path) -> Result<(), DriverError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{ConfineMode, ConfineSettings};
+
+    /// Catalogue F-06: a recorded pid that is another process now is never taken for ours, so it is never signalled.
+    #[tokio::test]
+    async fn a_pid_that_was_used_again_is_nobody_of_ours() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = dir.path().canonicalize().expect("there");
+        let id = InstanceId::generate();
+        let run = Launch::run_dir(&home, id);
+        std::fs::create_dir_all(&run).expect("made");
+        let distribution = Distribution {
+            root: home.clone(),
+            name: String::new(),
+            version: String::new(),
+            digest: String::new(),
+            node: "/bin/sh".into(),
+            launcher: home.join("launcher"),
+            plugins: Default::default(),
+            warning: None,
+        };
+        let settings = ConfineSettings { mode: ConfineMode::Off, ..ConfineSettings::default() };
+        let confinement = Confinement::new(&settings, &distribution, &home).expect("off");
+        let driver = ProcessDriver::new(distribution, confinement, 1 << 20).expect("/proc");
+        let sleep = |cwd: &Path| Command::new("sleep").arg("60").current_dir(cwd).spawn().expect("sleep runs");
+        let (mut ours, mut stranger) = (sleep(&run), sleep(&home));
+        let found = async |pid: u32, start_ticks: u64, kernel_boot: &str| {
+            let identity = Some(ProcessIdentity { pid, start_ticks, kernel_boot: kernel_boot.to_owned() });
+            matches!(driver.adopt(&Sought { home: home.clone(), id, identity }).await, Adoption::Found(_))
+        };
+        let ticks = |pid| procfs::stat(pid).expect("it lives").start_ticks;
+        let boot = driver.kernel_boot.clone();
+        let (own, other) = (ticks(ours.id()), ticks(stranger.id()));
+        assert!(found(ours.id(), own, &boot).await, "the one");
+        assert!(!found(ours.id(), own + 1, &boot).await, "the pid of an earlier one");
+        assert!(!found(ours.id(), own, "another boot").await, "from before the machine was started");
+        assert!(!found(stranger.id(), other, &boot).await, "somewhere else in the machine");
+        for child in [&mut ours, &mut stranger] {
+            child.kill().and_then(|()| child.wait()).expect("ended by this test alone");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod alerts;
 mod backstage;
 mod confinement;
 mod crashpoints;
+mod faults;
 mod fixtures;
 mod floors;
 mod front;

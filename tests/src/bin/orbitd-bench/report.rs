@@ -36,7 +36,7 @@ impl Report {
     pub fn row(&mut self, row: &str, value: f64, unit: &str, peer: &str, ratio: Option<f64>) -> Result<()> {
         let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
         let line = json!({
-            "bench": "proxy", "row": row, "value": rounded(value), "unit": unit, "peer": peer,
+            "bench": row.split('.').next(), "row": row, "value": rounded(value), "unit": unit, "peer": peer,
             "ratio": ratio.map(rounded), "machine": self.machine,
         });
         writeln!(self.file, "{line}")?;
