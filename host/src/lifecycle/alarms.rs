@@ -2,7 +2,7 @@
 
 use crate::{
     alerts::Kind,
-    model::{ConditionKind, DesiredState, Status, Truth},
+    model::{ConditionKind, DesiredState, Status},
 };
 
 /// Crashes in a row that are a loop and not an accident. Over only after ten healthy minutes: a loop that pauses is told once.
@@ -12,9 +12,8 @@ const LOOP: u32 = 3;
 pub(super) fn of(status: &Status, desired: DesiredState) -> [(Kind, Option<&str>); 2] {
     let message = |kind| status.condition(kind).map(|condition| condition.message.as_str());
     let looping = status.crashes >= LOOP && desired == DesiredState::Running;
-    // Without a revision that served before, it is a start that fails: the crash loop says it.
-    let failed = status.active_revision.is_some()
-        && status.condition(ConditionKind::RolledOut).is_some_and(|condition| condition.truth == Truth::False);
+    // While it is tried again or another one is on its way, it has not failed.
+    let failed = status.active_revision.is_some() && status.failed_revision.is_some();
     [
         (Kind::CrashLoop, looping.then(|| message(ConditionKind::Ready).unwrap_or("its instance keeps ending"))),
         (Kind::RolloutFailed, failed.then(|| message(ConditionKind::RolledOut).unwrap_or("it did not come up"))),
@@ -26,6 +25,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
+    use crate::model::Truth;
 
     #[test]
     fn one_crash_is_no_loop_and_a_failed_rollout_is_told() {
@@ -37,6 +37,15 @@ mod tests {
         status.crashes = 3;
         status.active_revision = Some(crate::ids::Digest::of(b""));
         let now = OffsetDateTime::UNIX_EPOCH;
+        status.set_condition(
+            ConditionKind::RolledOut,
+            Truth::False,
+            "RollingOut",
+            "revision 1 is being rolled out",
+            now,
+        );
+        assert_eq!(kinds(&status), [true, false]);
+        status.failed_revision = status.active_revision;
         status.set_condition(ConditionKind::RolledOut, Truth::False, "DidNotComeUp", "revision 1 did not come up", now);
         assert_eq!(of(&status, DesiredState::Running)[1].1, Some("revision 1 did not come up"));
         assert_eq!(kinds(&status), [true, true]);
