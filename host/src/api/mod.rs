@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod internal;
 mod logins;
+mod logs;
 mod openapi;
 mod policies;
 mod serve;
@@ -119,7 +120,7 @@ pub fn admin_router(state: ApiState) -> Router {
         )
         .route("/v1/workspaces/{slug}/restart", post(workspaces::restart))
         .route("/v1/workspaces/{slug}/events", get(events::events))
-        .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
+        .route("/v1/workspaces/{slug}/logs", get(logs::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
         .route("/v1/daemon", get(upgrade::about))
         .route("/v1/daemon/upgrade", post(upgrade::upgrade))

@@ -18,8 +18,8 @@ use std::{
 };
 
 use super::{
-    Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, Process, ProcessIdentity, Report,
-    Sought, logs, procfs, report, watched::Watched,
+    Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, LogPart, Process, ProcessIdentity,
+    Report, Sought, logs, procfs, report, watched::Watched,
 };
 use crate::{door::Door, ids::InstanceId};
 
@@ -213,6 +213,18 @@ impl Driver for ProcessDriver {
             return Ok(Vec::new());
         }
         blocking(home, move || logs::tail(&Home::open(&path)?, lines)).await
+    }
+
+    async fn log_part(&self, home: &Path, from: Option<u64>, lines: usize) -> Result<LogPart, DriverError> {
+        let path = home.to_owned();
+        if !home.exists() {
+            return Ok(LogPart::default());
+        }
+        let read = move |home: Home| match from {
+            Some(position) => logs::from(&home, position),
+            None => logs::end(&home, lines),
+        };
+        blocking(home, move || read(Home::open(&path)?)).await
     }
 
     async fn discard(&self, home: &Path, id: InstanceId) {
