@@ -281,6 +281,7 @@ mod tests {
             node: "/bin/sh".into(),
             launcher: home.join("launcher"),
             plugins: Default::default(),
+            stateless: false,
             warning: None,
         };
         let settings = ConfineSettings { mode: ConfineMode::Off, ..ConfineSettings::default() };

@@ -14,10 +14,12 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    Admin, Daemon, Setup, paths,
+    Admin, Daemon, Setup, http, paths,
     wait::{self, seconds},
 };
 
+/// An event stream that lives longer than any test.
+const STREAM: &str = "/events?mode=events&n=100000&ms=50";
 /// Longest wait for a daemon to be whole again.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -32,6 +34,15 @@ pub fn points() -> Vec<String> {
         text.split("pub const NAMES").nth(1).and_then(|rest| rest.split("];").next()).expect("the list of names");
     let all = list.split('"').skip(1).step_by(2);
     all.filter(|name| !name.starts_with("postgres.")).map(str::to_owned).collect()
+}
+
+/// Where a point is come by: most of them on SQLite already.
+fn world_of(point: &str) -> Setup {
+    match point {
+        // Side by side alone.
+        "retire.before" => Setup::stateless(),
+        _ => Setup::echo(),
+    }
 }
 
 fn titled(title: &str) -> String {
@@ -92,8 +103,13 @@ async fn drive(daemon: &mut Daemon) -> Result<bool, String> {
     if !alive_until(daemon, "beta", runs).await? {
         return Ok(true);
     }
+    // A stream without an end: the rollout has to cut it.
+    let request = http::request("GET", &daemon.host("acme"), STREAM, Some(&daemon.token(&["acme"])), &[], "");
+    let stream = tokio::spawn(http::send(daemon.proxy, request));
     daemon.write_workspace("acme", &titled("two"), &[]);
-    if !alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await? {
+    let rolled_out = alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await;
+    stream.abort();
+    if !rolled_out? {
         return Ok(true);
     }
     call(daemon, "DELETE", "/v1/workspaces/beta", None).await;
@@ -148,7 +164,8 @@ pub async fn walk(points: &[String]) -> Walk {
 
 async fn try_points(points: &[String], hit: &mut Vec<String>) -> Result<(), String> {
     let Some((first, further)) = points.split_first() else { return Ok(()) };
-    let mut daemon = Setup::echo().workspace("acme", &titled("one"), &[]).env("ORBITD_CRASHPOINT", first).prepare();
+    let setup = world_of(first).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
+    let mut daemon = setup.env("ORBITD_CRASHPOINT", first).prepare();
     if !drive(&mut daemon).await? {
         return Err(format!("a whole life went by without coming to {first}\n{}", daemon.log_tail(40)));
     }
