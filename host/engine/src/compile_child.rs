@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;
 
-use crate::{runtime::compile_config, shape};
+use crate::{MAX_MODULE_BYTES, runtime::compile_config};
 
 /// CPU seconds of one compilation, all threads together; a policy takes a tenth of one.
 pub(crate) const MAX_CPU_SECONDS: u64 = 20;
@@ -32,7 +32,7 @@ pub fn run() -> ExitCode {
 fn compile() -> Result<(), String> {
     limit().map_err(|error| format!("cannot limit itself: {error}"))?;
     let mut module = Vec::new();
-    let limit = shape::MAX_MODULE_BYTES as u64 + 1;
+    let limit = MAX_MODULE_BYTES as u64 + 1;
     io::stdin().take(limit).read_to_end(&mut module).map_err(|error| format!("cannot read the module: {error}"))?;
     let engine = Engine::new(&compile_config()).map_err(|error| format!("cannot start the compiler: {error:#}"))?;
     let code = engine.precompile_component(&module).map_err(|error| format!("{error:#}"))?;

@@ -18,7 +18,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use wasmtime::component::Component;
 
 use crate::{
-    CacheKey, LoadError, Runtime,
+    CacheKey, LoadError, Runtime, ShapeLimits,
     cache::{Cache, MAX_CODE_BYTES},
     shape,
     trusted::TrustedCode,
@@ -83,10 +83,15 @@ impl Compiler {
         Ok(Self { runtime, isolation, cache })
     }
 
-    /// Checks and compiles one module. Tens of milliseconds, one from the cache.
+    /// Checks and compiles one policy. Tens of milliseconds, one from the cache.
     pub fn compile(&self, module: &[u8]) -> Result<Compiled, LoadError> {
+        self.compile_as(module, &ShapeLimits::POLICY)
+    }
+
+    /// The same for a module of another class.
+    pub fn compile_as(&self, module: &[u8], class: &ShapeLimits) -> Result<Compiled, LoadError> {
         // Also for what is cached: it takes a millisecond, and says which world it is.
-        let shape = shape::check(module)?;
+        let shape = shape::check(module, class)?;
         let mut sum = [0; 32];
         sum.copy_from_slice(digest(&SHA256, module).as_ref());
         let done = |component| Compiled { component, exports: shape.exports.into(), digest: sum };

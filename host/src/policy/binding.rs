@@ -60,6 +60,7 @@ pub struct Binding {
 struct LimitSettings {
     budget_ms: Option<u64>,
     memory_bytes: Option<usize>,
+    table_elements: Option<usize>,
     result_bytes: Option<usize>,
 }
 
@@ -127,18 +128,17 @@ impl Binding {
 
     /// The limits, with what the world has where the binding says nothing.
     pub fn limits(&self, world: World) -> Result<Limits, String> {
-        let (budget_ms, memory_bytes, result_bytes) = match world {
-            World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
-            World::Renderer => (500, 32 << 20, 4 << 20),
-        };
+        let (set, usual) = (&self.limits, Limits::of(world));
         let limits = Limits {
-            budget: Duration::from_millis(self.limits.budget_ms.unwrap_or(budget_ms)),
-            memory_bytes: self.limits.memory_bytes.unwrap_or(memory_bytes),
-            result_bytes: self.limits.result_bytes.unwrap_or(result_bytes),
+            budget: set.budget_ms.map_or(usual.budget, Duration::from_millis),
+            memory_bytes: set.memory_bytes.unwrap_or(usual.memory_bytes),
+            table_elements: set.table_elements.unwrap_or(usual.table_elements),
+            result_bytes: set.result_bytes.unwrap_or(usual.result_bytes),
         };
         for (key, value, least, most) in [
-            ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
+            ("budget_ms", limits.budget.as_millis() as usize, 10, 5_000),
             ("memory_bytes", limits.memory_bytes, 64 << 10, 64 << 20),
+            ("table_elements", limits.table_elements, 1, 20_000),
             ("result_bytes", limits.result_bytes, 1 << 10, 16 << 20),
         ] {
             if !(least..=most).contains(&value) {

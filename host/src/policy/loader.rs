@@ -10,9 +10,13 @@ use std::{
 };
 
 use orbit_engine::{
-    About, Authorizer, Compiled, Compiler, Limits, LoadError, MAX_MODULE_BYTES, Renderer, Router, World,
+    About, Authorizer, Compiled, Compiler, Limits, LoadError, MAX_MODULE_BYTES, Renderer, Router, Slots, Terms, World,
 };
 use time::OffsetDateTime;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 
 use super::{
     binding::{Binding, TierFile},
@@ -34,8 +38,12 @@ pub(super) struct Look {
 }
 
 /// One set of inputs: equal keys are the same policy, which is then not loaded again.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+///
+/// The tier is part of it: what one tier's requests do to a policy (it turns out slow, it takes all of its slots) must not be felt in
+/// another.
+#[derive(PartialEq, Eq, Hash, Clone)]
 struct Key {
+    tier: TierName,
     world: World,
     digest: Digest,
     settings: Digest,
@@ -43,13 +51,18 @@ struct Key {
 }
 
 /// Size, times and place of every file that the set depends on: a change of any may change the set.
-pub(super) type Fingerprint = BTreeMap<PathBuf, Option<(u64, u64, i64, i64, i64)>>;
+pub(super) type Fingerprint = BTreeMap<PathBuf, Option<Stat>>;
+
+/// Length, inode, modification (seconds, nanoseconds) and change (nanoseconds) of a file.
+pub(super) type Stat = (u64, u64, i64, i64, i64);
 
 /// Loads, and remembers what is alive.
 pub(super) struct Loader {
     folder: PathBuf,
     compiler: Compiler,
     metrics: PolicyMetrics,
+    /// Each tier's share of the sandboxes, for as long as the tier is known: its policies of all versions draw from it.
+    slots: HashMap<TierName, Arc<Slots>>,
     routers: HashMap<Key, Weak<Loaded<Router>>>,
     authorizers: HashMap<Key, Weak<Loaded<Authorizer>>>,
     renderers: HashMap<Key, Weak<Loaded<Renderer>>>,
@@ -69,6 +82,7 @@ impl Loader {
             folder,
             compiler,
             metrics,
+            slots: HashMap::new(),
             routers: HashMap::new(),
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
@@ -120,6 +134,7 @@ impl Loader {
                 loaded.tiers.insert(tier.clone(), previous.clone());
             }
         }
+        self.slots.retain(|tier, _| loaded.tiers.contains_key(tier));
         self.routers.retain(|_, policy| policy.strong_count() > 0);
         self.authorizers.retain(|_, policy| policy.strong_count() > 0);
         self.renderers.retain(|_, policy| policy.strong_count() > 0);
@@ -180,7 +195,7 @@ impl Loader {
         let bad = |reason: String| fault(Some(digest), reason);
         let settings = binding.settings_json().map_err(bad)?;
         let limits = binding.limits(world).map_err(bad)?;
-        let key = Key { world, digest, settings: Digest::of(settings.as_bytes()), limits };
+        let key = Key { tier: place.tier.clone(), world, digest, settings: Digest::of(settings.as_bytes()), limits };
         let alive = P::alive(self).get(&key).and_then(Weak::upgrade);
         let policy = match alive {
             Some(policy) => policy,
@@ -194,9 +209,11 @@ impl Loader {
                         code
                     }
                 };
-                let policy = P::load(&self.compiler, &code, &settings, limits).map_err(named)?;
+                let slots = self.slots.entry(place.tier.clone()).or_insert_with(|| Arc::new(Slots::new(stand_aside)));
+                let terms = Terms { settings: &settings, limits, slots: slots.clone() };
+                let policy = P::load(&self.compiler, &code, terms).map_err(named)?;
                 let policy = Arc::new(Loaded { policy, remembered: Remembered::new() });
-                P::alive(self).insert(key, Arc::downgrade(&policy));
+                P::alive(self).insert(key.clone(), Arc::downgrade(&policy));
                 policy
             }
         };
@@ -249,7 +266,7 @@ struct Place<'a> {
 
 /// What the loader needs of each world's policy.
 trait Kind: Decides + Sized {
-    fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError>;
+    fn load(compiler: &Compiler, code: &Compiled, terms: Terms<'_>) -> Result<Self, LoadError>;
     fn alive(loader: &mut Loader) -> &mut HashMap<Key, Weak<Loaded<Self>>>;
     fn about(policy: &Self) -> &About;
 }
@@ -257,8 +274,8 @@ trait Kind: Decides + Sized {
 macro_rules! kind {
     ($policy:ty, $field:ident) => {
         impl Kind for $policy {
-            fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError> {
-                <$policy>::load(compiler, code, settings, limits)
+            fn load(compiler: &Compiler, code: &Compiled, terms: Terms<'_>) -> Result<Self, LoadError> {
+                <$policy>::load(compiler, code, terms)
             }
             fn alive(loader: &mut Loader) -> &mut HashMap<Key, Weak<Loaded<Self>>> {
                 &mut loader.$field
@@ -292,6 +309,15 @@ fn tier_files(folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
         .collect();
     files.sort();
     Ok(files)
+}
+
+/// A slow policy's call must not hold up the requests that its thread would serve next.
+fn stand_aside(work: &mut dyn FnMut()) {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        // A tool or a test: nothing else waits for this thread.
+        _ => work(),
+    }
 }
 
 fn read_module(path: &Path) -> Result<Vec<u8>, String> {
