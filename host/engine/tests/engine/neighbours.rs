@@ -13,7 +13,8 @@ use orbit_engine::{CallErrorKind, Compiler, Limits, Router, Slots, Terms};
 
 use crate::{
     by_hand::{LIMITS, ask, compiler, forward, load, terms},
-    zoo::{ALONE, Guest, resident_kib},
+    guest::Guest,
+    zoo::{ALONE, resident_kib},
 };
 
 const LOOP: &[(&str, &str)] = &[("route", "(loop $l (br $l))")];
