@@ -1,6 +1,6 @@
 ;; W-08: another version of the interface
 ;; outcome: refused
-;; says: routing@2.0.0, this host speaks
+;; says: built against orbit:policy 2.0
 ;; cost: quick
 
 ;;@component

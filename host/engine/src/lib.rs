@@ -18,6 +18,7 @@ pub mod compile_child;
 mod compiler;
 mod conduct;
 mod error;
+mod inspect;
 mod lane;
 mod limits;
 mod policy;
@@ -32,6 +33,7 @@ mod world;
 pub use cache::CacheKey;
 pub use compiler::{Compiled, Compiler, Isolation};
 pub use error::{CallError, CallErrorKind, LoadError};
+pub use inspect::{Inspection, inspect};
 pub use limits::Limits;
 pub use policy::{
     About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, RenderedConfig, Renderer, RendererRequest,
@@ -40,4 +42,4 @@ pub use policy::{
 pub use runtime::Runtime;
 pub use shape::{MAX_MODULE_BYTES, ShapeLimits};
 pub use slots::{Slots, StandAside};
-pub use world::World;
+pub use world::{SPOKEN_VERSIONS, World};

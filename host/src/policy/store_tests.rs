@@ -6,7 +6,10 @@ use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
 use super::{testing, *};
-use crate::ids::{Slug, TierName};
+use crate::{
+    ids::{Slug, TierName},
+    settings::DecisionLogSettings,
+};
 
 const TIER: &str = r#"
 [router]
@@ -43,6 +46,8 @@ impl Folder {
             cache_folder: self.dir.path().join("cache"),
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
+            rollouts_folder: Some(self.dir.path().join("rollouts")),
+            decision_log: DecisionLogSettings::default(),
         })
         .expect("opened")
     }
@@ -113,7 +118,11 @@ async fn a_saved_module_swaps_and_a_request_keeps_its_set() {
     assert_eq!(ask(&held), "one", "a request finishes on the set it began with");
     let status = policies.status();
     let tier = status.tier(&pro()).expect("its status");
-    assert_eq!(tier.policies.iter().map(|info| info.set_version).collect::<Vec<_>>(), [2, 1, 1], "only one is new");
+    assert_eq!(
+        tier.policies.iter().map(|binding| binding.active.set_version).collect::<Vec<_>>(),
+        [2, 1, 1],
+        "only one is new"
+    );
     let old = std::sync::Arc::downgrade(&held);
     drop(held);
     assert!(old.upgrade().is_none(), "the old set goes with its last request");
@@ -168,6 +177,33 @@ async fn one_broken_tier_does_not_hold_up_another() {
     assert_eq!(policies.snapshot().tiers().count(), 1);
 }
 
+#[tokio::test]
+async fn a_module_that_fails_its_own_cases_is_not_swapped_in() {
+    let folder = Folder::new();
+    folder.write("r.test.toml", "[[case]]\nname = \"says one\"\nexpect.refuse.reason = \"one\"\n");
+    folder.write("pro.toml", TIER.replace("\"r.wasm\"", "\"r.wasm\"\ntests = \"r.test.toml\""));
+    let policies = folder.open();
+    assert_eq!(ask(&policies.snapshot()), "one");
+    folder.write("r.wasm", testing::router(404, "two"));
+    let reloaded = policies.reload().await.expect("it looks");
+    let reason = &reloaded.refused.first().expect("refused").1;
+    assert!(!reloaded.swapped && reason.contains("fails 1 of 1 cases of r.test.toml"), "{reason}");
+    assert!(reason.contains("\"says one\": refuse.reason: expected \"one\", got \"two\""), "{reason}");
+    assert_eq!(ask(&policies.snapshot()), "one");
+    folder.write("r.test.toml", "[[case]]\nname = \"says two\"\nexpect.refuse.reason = \"two\"\n");
+    assert!(policies.reload().await.expect("it looks").swapped, "other cases let it in");
+    assert_eq!(ask(&policies.snapshot()), "two");
+    // Cases alone: the policy that serves is judged again, and what it fails is said.
+    folder.write("r.test.toml", "[[case]]\nname = \"x\"\nexpect.forward = {}\n");
+    assert_eq!(policies.reload().await.expect("it looks").refused.len(), 1);
+    folder.write("r.test.toml", "[[case]]\nname = \"x\"\nexpct.forward = {}\n");
+    let refused = policies.reload().await.expect("it looks").refused;
+    assert!(refused[0].1.contains("r.test.toml") && refused[0].1.contains("expct"), "{refused:?}");
+    fs::remove_file(folder.path().join("r.test.toml")).expect("removed");
+    let refused = policies.reload().await.expect("it looks").refused;
+    assert!(refused[0].1.contains("tests r.test.toml does not exist"), "{refused:?}");
+}
+
 #[test]
 fn a_missing_folder_says_which() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -176,6 +212,8 @@ fn a_missing_folder_says_which() {
         cache_folder: dir.path().join("cache"),
         cache_key: [1; 32],
         isolation: Isolation::InProcess,
+        rollouts_folder: None,
+        decision_log: DecisionLogSettings::default(),
     };
     let error = Policies::open(options).err().expect("no folder").to_string();
     assert!(error.contains("/nonexistent/policies"), "{error}");

@@ -1,9 +1,17 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod backups;
+mod decision_log;
 mod load;
+mod postgres;
+mod provisioner;
 
+pub use backups::{BackupSettings, S3Settings};
+pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
+pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -24,6 +32,8 @@ pub struct Settings {
     pub distribution: PathBuf,
     /// `<dir>/<slug>/<name>`: values of secrets that a workspace's config refers to.
     pub secrets_dir: PathBuf,
+    /// Where workspaces are written down.
+    pub registry: RegistrySettings,
     /// Where users come in.
     pub proxy: ProxySettings,
     /// Where operators come in.
@@ -36,8 +46,14 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// How their databases are made.
+    pub provisioner: ProvisionerSettings,
+    /// Where backups of workspaces go.
+    pub backups: BackupSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
+    /// Which decisions of policies are written down.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Where users come in.
@@ -216,13 +232,17 @@ impl Default for Settings {
             policies_dir: "policies".into(),
             distribution: "distribution".into(),
             secrets_dir: "secrets".into(),
+            registry: RegistrySettings::default(),
             proxy: ProxySettings::default(),
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
             auth: AuthSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            provisioner: ProvisionerSettings::default(),
+            backups: BackupSettings::default(),
             log: LogSettings::default(),
+            decision_log: DecisionLogSettings::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sees that a policy file was saved, and when the saving is over.
+//! Sees that a policy file was saved, and when the saving is over; and that an error budget is spent.
 //!
 //! The file system's events are a hint (they can be lost, and not every file system has them); comparing size, inode and times
 //! every second is the truth. What the events add is *how* a file changed: a file that was renamed into place is whole and is
@@ -40,10 +40,15 @@ impl Policies {
         let mut writes = Writes::default();
         let mut look_at = Instant::now() + POLL;
         loop {
-            // Cancel-safe: `recv`, `sleep_until` and `cancelled` lose nothing.
+            // Cancel-safe: `recv`, `sleep_until`, `notified` and `cancelled` lose nothing.
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep_until(look_at) => {}
+                () = self.spent.notified() => {
+                    let policies = self.clone();
+                    blocking(move || policies.enforce_budgets()).await;
+                    continue;
+                }
                 Some(event) = events.recv(), if hinted => {
                     writes.see(event);
                     look_at = look_at.min(Instant::now() + GATHER);
