@@ -47,7 +47,8 @@ pub fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 
 fn damage(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     let at = random.below(bytes.len());
-    let length = 1 + random.below(1 << random.below(10));
+    let power = random.below(10);
+    let length = 1 + random.below(1 << power);
     let end = (at + length).min(bytes.len());
     match random.below(9) {
         0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
