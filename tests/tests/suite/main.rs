@@ -13,3 +13,4 @@ mod lifecycle;
 mod policies;
 mod tokens;
 mod wrong_input;
+mod zoo;
