@@ -12,8 +12,8 @@ pub const MAX_BUDGET: Duration = Duration::from_secs(5);
 pub const MAX_MEMORY: usize = 64 << 20;
 /// Entries of a table; a policy's table holds its functions.
 pub const MAX_TABLE_ELEMENTS: usize = 20_000;
-/// Core modules that one component may instantiate.
-pub const MAX_INSTANCES: u32 = 8;
+/// Core modules that one component may instantiate: Python is forty. Only counted, nothing is set aside for them.
+pub const MAX_INSTANCES: u32 = 64;
 
 /// What one call of a policy may use. Values beyond the engine's own limits are cut to them. The native stack is the engine's: 256 KiB
 /// for every call, and past it the guest traps ([`crate::CallErrorKind::Trap`]).

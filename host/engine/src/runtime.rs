@@ -39,7 +39,7 @@ impl Runtime {
     pub fn start() -> Result<Arc<Self>, LoadError> {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(POOL)
-            .total_core_instances(POOL * 4)
+            .total_core_instances(POOL * MAX_INSTANCES)
             .total_memories(POOL)
             .total_tables(POOL * 2)
             .max_core_instances_per_component(MAX_INSTANCES)

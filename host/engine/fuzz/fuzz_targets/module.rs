@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use orbit_engine::{ShapeLimits, shape};
 
 fuzz_target!(|bytes: &[u8]| {
-    for class in [ShapeLimits::POLICY, ShapeLimits::SEALED] {
+    for class in [ShapeLimits::POLICY, ShapeLimits::LANGUAGE] {
         let _ = shape::check(bytes, &class);
     }
 });

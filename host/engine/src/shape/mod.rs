@@ -18,7 +18,7 @@ use counts::Counts;
 pub use limits::ShapeLimits;
 
 /// Bytes of a module of whichever class: more need not be read.
-pub const MAX_MODULE_BYTES: usize = ShapeLimits::SEALED.module_bytes;
+pub const MAX_MODULE_BYTES: usize = ShapeLimits::LANGUAGE.module_bytes;
 
 /// What the checks saw.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub fn check(bytes: &[u8], limits: &ShapeLimits) -> Result<Shape, LoadError> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section.clone() {
-                    check_import(&import.map_err(unreadable)?, limits)?;
+                    check_import(&import.map_err(unreadable)?)?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
@@ -82,21 +82,16 @@ pub fn check(bytes: &[u8], limits: &ShapeLimits) -> Result<Shape, LoadError> {
     Ok(Shape { exports })
 }
 
-fn check_import(import: &ComponentImport<'_>, limits: &ShapeLimits) -> Result<(), LoadError> {
+fn check_import(import: &ComponentImport<'_>) -> Result<(), LoadError> {
     let name = import.name.name;
     // An interface of types only, by which a world names its records. It carries nothing.
-    let types_only = name.starts_with("orbit:policy/types@") && matches!(import.ty, ComponentTypeRef::Instance(_));
-    if types_only || limits.may_import.iter().any(|prefix| name.starts_with(prefix)) {
+    if name.starts_with("orbit:policy/types@") && matches!(import.ty, ComponentTypeRef::Instance(_)) {
         return Ok(());
     }
     let start: String = name.chars().take(100).collect();
-    Err(LoadError::Shape(if limits.may_import.is_empty() {
-        format!(
-            "it imports {start}: a policy imports nothing (build it for wasm32-unknown-unknown, not for a WASI target)"
-        )
-    } else {
-        format!("it imports {start}: only {}… can be imported", limits.may_import.join("…, "))
-    }))
+    Err(LoadError::Shape(format!(
+        "it imports {start}: a policy imports nothing (build it for wasm32-unknown-unknown, not for a WASI target)"
+    )))
 }
 
 /// WebAssembly without what a policy has no use for: threads, exceptions, GC, 64-bit memories, component-model async.
