@@ -24,6 +24,7 @@ mod loader;
 mod metrics;
 pub mod pace;
 mod remembered;
+pub mod replay;
 mod role;
 mod rollout;
 mod set;
