@@ -205,7 +205,8 @@ fn classify(error: &wasmtime::Error, state: &State) -> CallError {
         }
         Some(trap) => CallError::new(Trapped, trap.to_string()),
         None if error.is::<PoolConcurrencyLimitError>() => CallError::new(Unavailable, "no sandbox is free"),
-        None if !state.entered => CallError::new(Memory, format!("it can't be set up: {}", error.root_cause())),
+        // Functions of other types than the world's, or more instances than it may have.
+        None if !state.entered => CallError::new(Contract, format!("it can't be set up: {}", error.root_cause())),
         None => CallError::new(Contract, format!("its answer can't be read or is too large: {}", error.root_cause())),
     }
 }
