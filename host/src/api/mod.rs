@@ -18,6 +18,7 @@ mod internal;
 mod logins;
 mod openapi;
 mod policies;
+mod revisions;
 mod serve;
 mod token;
 mod wait;
@@ -115,6 +116,10 @@ pub fn admin_router(state: ApiState) -> Router {
                 .merge(axum::routing::patch(workspaces::patch).layer(large())),
         )
         .route("/v1/workspaces/{slug}/restart", post(workspaces::restart))
+        .route("/v1/workspaces/{slug}/rollout", post(revisions::rollout))
+        .route("/v1/workspaces/{slug}/rollback", post(revisions::rollback))
+        .route("/v1/workspaces/{slug}/revisions", get(revisions::list))
+        .route("/v1/workspaces/{slug}/revisions/{revision}", get(revisions::get))
         .route("/v1/workspaces/{slug}/events", get(events::events))
         .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
