@@ -31,7 +31,7 @@ pub use error::{CallError, CallErrorKind, LoadError};
 pub use inspect::{Inspection, inspect};
 pub use policy::{
     About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, RenderedConfig, Renderer, RendererRequest,
-    Router, RouterDecision, RouterRequest, describe,
+    Router, RouterDecision, RouterRequest,
 };
 pub use runtime::Runtime;
 pub use sandbox::Limits;

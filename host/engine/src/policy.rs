@@ -174,39 +174,6 @@ fn load<P: bindings::World>(
     settings: &str,
     limits: Limits,
 ) -> Result<Policy<P>, LoadError> {
-    let (pre, said, about) = described::<P>(compiler, compiled, world, limits)?;
-    let runtime = compiler.runtime().clone();
-    let at_load = Limits { budget: LOAD_BUDGET, result_bytes: LOAD_RESULT_BYTES, ..limits };
-    let configured = sandbox::run(&runtime, &at_load, |store| pre.configure(store, settings))
-        .map_err(|error| LoadError::Call { call: "configure", error })?
-        .map_err(|reason| LoadError::Settings(sentence(&reason)))?;
-    if configured.settings.len() > MAX_PREPARED_BYTES {
-        return Err(LoadError::Description(format!(
-            "its prepared settings are longer than {MAX_PREPARED_BYTES} bytes"
-        )));
-    }
-    let inputs = Inputs::parse(said.inputs.iter().chain(&configured.inputs), world)?;
-    Ok(Policy { runtime, pre, about, inputs, settings: configured.settings, limits })
-}
-
-/// What a module says of itself, before it sees any settings.
-///
-/// # Errors
-/// It is of another world, or its description breaks the contract.
-pub fn describe(compiler: &Compiler, compiled: &Compiled, world: World, limits: Limits) -> Result<About, LoadError> {
-    Ok(match world {
-        World::Router => described::<router::RouterPre<State>>(compiler, compiled, world, limits)?.2,
-        World::Authorizer => described::<authorizer::AuthorizerPre<State>>(compiler, compiled, world, limits)?.2,
-        World::Renderer => described::<renderer::RendererPre<State>>(compiler, compiled, world, limits)?.2,
-    })
-}
-
-fn described<P: bindings::World>(
-    compiler: &Compiler,
-    compiled: &Compiled,
-    world: World,
-    limits: Limits,
-) -> Result<(P, bindings::Described, About), LoadError> {
     world.check(&compiled.exports)?;
     let runtime = compiler.runtime().clone();
     let mismatch = |error: wasmtime::Error| {
@@ -220,10 +187,18 @@ fn described<P: bindings::World>(
     if said.settings_schema.len() > MAX_SCHEMA_BYTES {
         return Err(LoadError::Description(format!("its settings schema is longer than {MAX_SCHEMA_BYTES} bytes")));
     }
-    let about =
-        About { name: said.name.clone(), version: said.version.clone(), settings_schema: said.settings_schema.clone() };
+    let about = About { name: said.name, version: said.version, settings_schema: said.settings_schema };
     about.check()?;
-    Ok((pre, said, about))
+    let configured = sandbox::run(&runtime, &at_load, |store| pre.configure(store, settings))
+        .map_err(|error| LoadError::Call { call: "configure", error })?
+        .map_err(|reason| LoadError::Settings(sentence(&reason)))?;
+    if configured.settings.len() > MAX_PREPARED_BYTES {
+        return Err(LoadError::Description(format!(
+            "its prepared settings are longer than {MAX_PREPARED_BYTES} bytes"
+        )));
+    }
+    let inputs = Inputs::parse(said.inputs.iter().chain(&configured.inputs), world)?;
+    Ok(Policy { runtime, pre, about, inputs, settings: configured.settings, limits })
 }
 
 impl Router {

@@ -149,8 +149,8 @@ impl Loader {
                 code
             }
         };
-        self.fits(P::WORLD, version, &code, place)?;
         let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
+        self.fits(P::WORLD, version, &P::about(&policy).settings_schema, place)?;
         let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));
         Ok(policy)

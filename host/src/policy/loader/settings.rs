@@ -1,28 +1,20 @@
 //! Settings against the schema of the module that they are for.
 
-use orbit_engine::{Compiled, LoadError, World};
+use orbit_engine::World;
 use serde_json::Value;
 
 use super::{Fault, Loader, bind::Place, version::Version};
 use crate::policy::schema::{self, Complaint, Misfit};
 
 impl Loader {
-    /// Asks the module for its schema and checks the settings against it, before the module sees them.
-    pub(super) fn fits(
-        &self,
-        world: World,
-        version: &Version,
-        code: &Compiled,
-        place: &Place<'_>,
-    ) -> Result<(), Fault> {
+    /// Checks the settings against the module's own schema.
+    pub(super) fn fits(&self, world: World, version: &Version, schema: &str, place: &Place<'_>) -> Result<(), Fault> {
         let named = |why: String| {
             let reason = format!("module {} ({}): {why}", version.module, version.digest.short());
             Fault::of(world, Some(version.digest), reason)
         };
-        let about = orbit_engine::describe(&self.compiler, code, world, version.limits)
-            .map_err(|error: LoadError| named(error.to_string()))?;
         let settings: Value = serde_json::from_str(&version.settings).unwrap_or(Value::Null);
-        match schema::check(&about.settings_schema, &settings) {
+        match schema::check(schema, &settings) {
             Ok(()) => Ok(()),
             Err(Complaint::Schema(why)) => Err(named(format!("its settings schema is no valid schema: {why}"))),
             Err(Complaint::Settings { misfits, more }) => {
