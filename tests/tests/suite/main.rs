@@ -6,12 +6,14 @@
 mod authoring;
 mod backstage;
 mod crashpoints;
+mod decision_log;
 mod fixtures;
 mod floors;
 mod front;
 mod isolation;
 mod lifecycle;
 mod policies;
+mod policy_rollout;
 mod tokens;
 mod wrong_input;
 mod zoo;

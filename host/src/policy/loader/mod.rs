@@ -10,6 +10,7 @@ mod bind;
 mod files;
 mod own_cases;
 mod roles;
+mod settings;
 mod shares;
 mod version;
 
@@ -163,7 +164,7 @@ impl Loader {
         compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
     ) -> Result<Arc<TierPolicies>, Fault> {
         let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
-        let mut place = Place { tier, previous, set_version, now, compiled, outcomes: Vec::new() };
+        let mut place = Place { tier, file: &file, previous, set_version, now, compiled, outcomes: Vec::new() };
         let router = self.role("router".to_owned(), &file.router, &mut place)?;
         let mut authorizers = Vec::new();
         for (at, binding) in file.authorizer.iter().enumerate() {
