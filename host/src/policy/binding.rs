@@ -10,7 +10,10 @@ use orbit_engine::{Limits, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::rollout::{Audience, Budget, Mode};
+use super::{
+    rollout::{Audience, Budget, Mode},
+    schema,
+};
 use crate::{
     ids::Slug,
     model::{BackupRules, ResourceRules, RolloutRules, Share, SleepRules, TierRules},
@@ -45,6 +48,9 @@ pub struct TierFile {
     /// What an instance may use.
     #[serde(default)]
     resources: ResourceRules,
+    /// As it was read, for naming lines.
+    #[serde(skip)]
+    text: String,
 }
 
 /// One module in one role.
@@ -100,6 +106,9 @@ pub struct LimitSettings {
     /// Linear memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<usize>,
+    /// Entries of each table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_elements: Option<usize>,
     /// Everything in one answer together.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_bytes: Option<usize>,
@@ -127,8 +136,13 @@ impl TierFile {
         match file.authorizer.len() {
             0 => Err("it has no [[authorizer]]: nobody would be let in, or everybody".to_owned()),
             n if n > MAX_AUTHORIZERS => Err(format!("it has {n} authorizers, {MAX_AUTHORIZERS} are allowed")),
-            _ => Ok(file),
+            _ => Ok(Self { text: text.to_owned(), ..file }),
         }
+    }
+
+    /// The line of a key, from 1.
+    pub fn line_of(&self, path: &[String]) -> Option<usize> {
+        schema::line_of(&self.text, path)
     }
 
     /// What it says beside its policies.
@@ -167,6 +181,11 @@ impl Binding {
             settings.insert(key.clone(), json_of(value, &format!("settings.{key}"))?);
         }
         Ok(Value::Object(settings).to_string())
+    }
+
+    /// Where its next version's settings stand: with it, or with the active one.
+    pub fn next_has_settings(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.settings.is_some())
     }
 
     /// The version that is rolled out, as a binding of its own.
@@ -213,15 +232,17 @@ impl Next {
 impl LimitSettings {
     /// The limits, with what the world has where nothing is said.
     pub fn limits(&self, world: World) -> Result<Limits, String> {
-        let defaults = default_limits(world);
+        let defaults = Limits::of(world);
         let limits = Limits {
             budget: self.budget_ms.map_or(defaults.budget, Duration::from_millis),
             memory_bytes: self.memory_bytes.unwrap_or(defaults.memory_bytes),
+            table_elements: self.table_elements.unwrap_or(defaults.table_elements),
             result_bytes: self.result_bytes.unwrap_or(defaults.result_bytes),
         };
         for (key, value, least, most) in [
-            ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
+            ("budget_ms", limits.budget.as_millis() as usize, 10, 5_000),
             ("memory_bytes", limits.memory_bytes, 64 << 10, 64 << 20),
+            ("table_elements", limits.table_elements, 1, 20_000),
             ("result_bytes", limits.result_bytes, 1 << 10, 16 << 20),
         ] {
             if !(least..=most).contains(&value) {
@@ -234,11 +255,7 @@ impl LimitSettings {
 
 /// What a call may use where the binding says nothing.
 pub fn default_limits(world: World) -> Limits {
-    let (budget_ms, memory_bytes, result_bytes) = match world {
-        World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
-        World::Renderer => (500, 32 << 20, 4 << 20),
-    };
-    Limits { budget: Duration::from_millis(budget_ms), memory_bytes, result_bytes }
+    Limits::of(world)
 }
 
 /// A file that a binding names (as `key`): it must lie in the policies folder, symbolic links followed.

@@ -27,6 +27,7 @@ mod remembered;
 pub mod replay;
 mod role;
 mod rollout;
+mod schema;
 mod set;
 mod single;
 mod status;

@@ -10,6 +10,8 @@ mod bind;
 mod files;
 mod own_cases;
 mod roles;
+mod settings;
+mod shares;
 mod version;
 
 use std::{
@@ -33,8 +35,9 @@ use super::{
 use crate::ids::{Digest, TierName};
 use bind::{Alive, Outcome, Place};
 use own_cases::Passed;
+use shares::Shares;
 
-pub(super) use files::Fingerprint;
+pub(super) use files::{Fingerprint, Stat};
 
 /// What a look at the folder came to.
 pub(super) struct Look {
@@ -48,6 +51,7 @@ pub(super) struct Loader {
     folder: PathBuf,
     compiler: Compiler,
     metrics: PolicyMetrics,
+    slots: Shares,
     routers: Alive<Router>,
     authorizers: Alive<Authorizer>,
     renderers: Alive<Renderer>,
@@ -90,6 +94,7 @@ impl Loader {
             worker,
             recorder,
             wake,
+            slots: Shares::default(),
             routers: HashMap::new(),
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
@@ -142,6 +147,7 @@ impl Loader {
                 loaded.tiers.insert(tier.clone(), previous.clone());
             }
         }
+        self.slots.retain(|tier| loaded.tiers.contains_key(tier));
         self.routers.retain(|_, policy| policy.strong_count() > 0);
         self.authorizers.retain(|_, policy| policy.strong_count() > 0);
         self.renderers.retain(|_, policy| policy.strong_count() > 0);
@@ -158,7 +164,7 @@ impl Loader {
         compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
     ) -> Result<Arc<TierPolicies>, Fault> {
         let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
-        let mut place = Place { tier, previous, set_version, now, compiled, outcomes: Vec::new() };
+        let mut place = Place { tier, file: &file, previous, set_version, now, compiled, outcomes: Vec::new() };
         let router = self.role("router".to_owned(), &file.router, &mut place)?;
         let mut authorizers = Vec::new();
         for (at, binding) in file.authorizer.iter().enumerate() {

@@ -30,6 +30,8 @@ pub(super) struct Version {
     pub limits: Limits,
     /// Whether its answers are remembered.
     pub memory: bool,
+    /// Where the tier's file has the settings; none for a version that served before.
+    pub settings_at: Option<Vec<String>>,
 }
 
 impl Version {
@@ -74,7 +76,16 @@ impl Loader {
         let settings = binding.settings_json().map_err(bad)?;
         let said = binding.limits.clone();
         let limits = said.limits(world).map_err(bad)?;
-        Ok(Version { module, bytes: bytes.into(), digest, settings, said, limits, memory: binding.memory })
+        Ok(Version {
+            module,
+            bytes: bytes.into(),
+            digest,
+            settings,
+            said,
+            limits,
+            memory: binding.memory,
+            settings_at: None,
+        })
     }
 
     /// A version that served before, without its file.
@@ -88,6 +99,7 @@ impl Loader {
             said: kept.limits.clone(),
             limits: kept.limits.limits(world).map_err(bad)?,
             memory: kept.memory,
+            settings_at: None,
         })
     }
 }

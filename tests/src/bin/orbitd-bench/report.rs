@@ -46,7 +46,7 @@ impl Report {
 
     /// The table.
     pub fn print(&self) {
-        println!("{:<44} {:>12}  {:<6} {:>8}", "row", "median", "unit", "/ nginx");
+        println!("{:<44} {:>12}  {:<6} {:>8}", "row", "value", "unit", "/ peer");
         for (row, value, unit, ratio) in &self.rows {
             let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
             println!("{row:<44} {value:>12.2}  {unit:<6} {ratio:>8}");
