@@ -1,6 +1,9 @@
 //! Debian packages that the verbs need: installed where something is missing and we are root, else named in one line.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Result, bail};
 
@@ -44,6 +47,23 @@ pub fn install(need: Need) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    apt(&missing)
+}
+
+/// Makes `python3 -m pip` work, which Debian keeps in a package of its own.
+pub fn pip() -> Result<()> {
+    let works = || {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+        pip.status().is_ok_and(|status| status.success())
+    };
+    if !works() {
+        apt(&["python3", "python3-pip"])?;
+    }
+    Ok(())
+}
+
+fn apt(missing: &[&str]) -> Result<()> {
     let line = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
         bail!("{} missing: as root run `apt-get update && {line}` and try again", missing.join(", "));
@@ -55,7 +75,7 @@ pub fn install(need: Need) -> Result<()> {
         command
     };
     // Package lists may be missing or old: only then the slower way.
-    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat();
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing].concat();
     if paths::run(&mut apt(&install)).is_err() {
         paths::run(&mut apt(&["update", "-qq"]))?;
         paths::run(&mut apt(&install))?;

@@ -62,7 +62,7 @@ pub fn clean() -> Result<()> {
 fn set_up(stages: &mut Stages) -> Result<PathBuf> {
     stages.run("services", || services::install(services::Need::Demo))?;
     let distribution = distribution::install_beside();
-    let built = stages.run("guest policies", || guests::run(&guests::Args { force: false })).and_then(|()| {
+    let built = stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: true })).and_then(|()| {
         stages.run("building orbitd", || {
             paths::run(paths::cargo().args(["build", "--release", "--locked", "--package", "orbitd"]))
         })
