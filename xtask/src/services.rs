@@ -1,9 +1,6 @@
 //! Debian packages that the verbs need: installed where something is missing and we are root, else named in one line.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -50,20 +47,8 @@ pub fn install(need: Need) -> Result<()> {
     apt(&missing)
 }
 
-/// Makes `python3 -m pip` work, which Debian keeps in a package of its own.
-pub fn pip() -> Result<()> {
-    let works = || {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-        pip.status().is_ok_and(|status| status.success())
-    };
-    if !works() {
-        apt(&["python3", "python3-pip"])?;
-    }
-    Ok(())
-}
-
-fn apt(missing: &[&str]) -> Result<()> {
+/// Installs packages, or says in one line how.
+pub fn apt(missing: &[&str]) -> Result<()> {
     let line = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
         bail!("{} missing: as root run `apt-get update && {line}` and try again", missing.join(", "));

@@ -91,9 +91,6 @@ impl Names {
     /// Lets the caller in.
     pub fn allow(&self, caller: &Caller) -> AuthorizeDecision {
         let reference = |kind: &str, name: &str| format!("{kind}:{}/{name}", self.namespace);
-        allow(
-            reference("user", &caller.user),
-            caller.groups.iter().map(|group| reference("group", group)).collect(),
-        )
+        allow(reference("user", &caller.user), caller.groups.iter().map(|group| reference("group", group)).collect())
     }
 }

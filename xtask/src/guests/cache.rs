@@ -41,7 +41,8 @@ impl Kept {
     pub fn fill(&self, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let named = |action: &str| format!("cannot {action} {}", self.path.display());
         fs::create_dir_all(&self.group).with_context(|| named("make"))?;
-        let partial = tempfile::Builder::new().prefix(".partial-").tempdir_in(&self.group).with_context(|| named("make"))?;
+        let partial =
+            tempfile::Builder::new().prefix(".partial-").tempdir_in(&self.group).with_context(|| named("make"))?;
         build(partial.path())?;
         let _ = fs::remove_dir_all(&self.path);
         fs::rename(partial.keep(), &self.path).with_context(|| named("put in place"))?;

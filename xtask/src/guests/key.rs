@@ -10,11 +10,14 @@ use std::{
 use anyhow::{Context, Result};
 use aws_lc_rs::digest::{self, SHA256};
 
+use crate::paths;
+
 /// Folders that hold no sources.
 const NOT_SOURCES: [&str; 3] = ["target", "node_modules", "__pycache__"];
 
-/// Over `toolchain` and every file below `folders` (relative to `root`), without those below `except`.
-pub fn of(root: &Path, toolchain: &str, folders: &[&str], except: &[&str]) -> Result<String> {
+/// Over `toolchain` and every file below `folders` (relative to the repository), without those below `except`.
+pub fn of(toolchain: &str, folders: &[&str], except: &[&str]) -> Result<String> {
+    let root = paths::root();
     let except: Vec<PathBuf> = except.iter().map(|folder| root.join(folder)).collect();
     let mut files = Vec::new();
     for folder in folders {
@@ -25,7 +28,7 @@ pub fn of(root: &Path, toolchain: &str, folders: &[&str], except: &[&str]) -> Re
     context.update(toolchain.as_bytes());
     for file in files {
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        context.update(file.strip_prefix(root).unwrap_or(&file).as_os_str().as_encoded_bytes());
+        context.update(file.strip_prefix(&root).unwrap_or(&file).as_os_str().as_encoded_bytes());
         context.update(&(text.len() as u64).to_le_bytes());
         context.update(&text);
     }
@@ -37,7 +40,8 @@ fn collect(folder: &Path, except: &[PathBuf], files: &mut Vec<PathBuf>) -> Resul
         let path = entry?.path();
         if !path.is_dir() {
             files.push(path);
-        } else if !except.contains(&path) && !NOT_SOURCES.iter().any(|name| path.file_name() == Some(OsStr::new(name))) {
+        } else if !except.contains(&path) && !NOT_SOURCES.iter().any(|name| path.file_name() == Some(OsStr::new(name)))
+        {
             collect(&path, except, files)?;
         }
     }

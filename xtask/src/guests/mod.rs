@@ -4,10 +4,10 @@
 //! the same key nothing is done, and with the same key in another clone its modules are copied from the cache.
 
 mod cache;
-mod javascript;
 mod key;
-mod python;
 mod rust;
+mod scripts;
+mod tools;
 
 use std::{
     fs,
@@ -44,7 +44,7 @@ struct Group {
 pub fn run(args: &Args) -> Result<()> {
     let mut groups = vec![rust::shipped()?];
     if !args.shipped {
-        groups.extend([rust::others()?, javascript::group()?, python::group()?]);
+        groups.extend([rust::fixtures()?, rust::texts()?, scripts::javascript()?, scripts::python()?]);
     }
     let modules = paths::root().join("policies/modules");
     groups.iter().try_for_each(|group| bring(group, &modules, args.force))
