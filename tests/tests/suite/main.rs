@@ -9,6 +9,7 @@ mod fixtures;
 mod floors;
 mod front;
 mod isolation;
+mod languages;
 mod lifecycle;
 mod policies;
 mod tokens;
