@@ -57,12 +57,17 @@ async fn one(
         (Some(workspace), _) if workspace.owner != *owner => {
             Err(LifecycleError::NotOwner { slug: slug.clone(), owner: workspace.owner.clone() })
         }
-        (None, Ok(spec)) => {
-            workspaces.create_from(slug.clone(), Spec { restarts: 0, ..spec }, owner.clone()).await.map(|_| ())
-        }
+        (None, Ok(spec)) => workspaces
+            .create_from(slug.clone(), Spec { restarts: 0, password_rotations: 0, ..spec }, owner.clone())
+            .await
+            .map(|_| ()),
         (None, Err(Rejected(reason))) => Err(LifecycleError::Invalid(reason)),
         (Some(workspace), Ok(spec)) => {
-            let wanted = |current: &mut Spec| *current = Spec { restarts: current.restarts, ..spec.clone() };
+            // What people ask for beside the source stays.
+            let wanted = |current: &mut Spec| {
+                let Spec { restarts, password_rotations, .. } = *current;
+                *current = Spec { restarts, password_rotations, ..spec.clone() };
+            };
             let changed = workspaces.change(slug, Some(owner), wanted).await;
             let reason = match &changed {
                 Err(LifecycleError::Invalid(reason)) => Some(reason.clone()),

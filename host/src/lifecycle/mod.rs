@@ -15,6 +15,7 @@ mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
+mod database;
 mod host_config;
 mod live;
 mod metrics;

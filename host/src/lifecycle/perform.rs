@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crashpoint,
-    db::{DataDir, InstanceRow, InstanceState},
+    db::{InstanceRow, InstanceState},
     driver::{Exit, FailurePhase, probe},
     ids::{Digest, InstanceId},
     model::{ConditionKind, Truth},
@@ -60,31 +60,6 @@ impl Work<'_> {
         status.failed_revision = None;
         self.live.port_retries = 0;
         self.event("RestartAsked", "a restart was asked for");
-    }
-
-    async fn provision(&mut self, now: OffsetDateTime) -> Result<(), Trouble> {
-        let database = DataDir::database_name(&self.workspace.slug, self.id());
-        let home = self.shared.home(&self.workspace.slug, self.id());
-        // Before the database: a killed daemon must find that there may be one.
-        self.progress.has_database = true;
-        self.save(None).await?;
-        crashpoint!("provision.before");
-        let made = self.shared.provisioner.ensure(&database, &home).await;
-        crashpoint!("provision.after");
-        match made {
-            Ok(()) => {
-                self.status().set_condition(ConditionKind::Provisioned, Truth::True, "Provisioned", database, now);
-                Ok(())
-            }
-            Err(error) => {
-                let text = error.to_string();
-                let kind = ConditionKind::Provisioned;
-                if self.status().set_condition(kind, Truth::False, "ProvisioningFailed", text.clone(), now) {
-                    self.event("ProvisioningFailed", text.clone());
-                }
-                Err(Trouble::Step(text))
-            }
-        }
     }
 
     async fn probe(&mut self, id: InstanceId, now: OffsetDateTime) -> Result<(), Trouble> {
@@ -347,22 +322,6 @@ impl Work<'_> {
         let message = format!("{cause}\n(crash {crashes} in a row; the next start is {again:.0} s after it)");
         status.set_condition(ConditionKind::Ready, Truth::False, reason, message.clone(), now);
         self.event(reason, message);
-    }
-
-    async fn drop_database(&mut self, now: OffsetDateTime) -> Result<(), Trouble> {
-        let database = DataDir::database_name(&self.workspace.slug, self.id());
-        let home = self.shared.home(&self.workspace.slug, self.id());
-        crashpoint!("drop.before");
-        let dropped = self.shared.provisioner.remove(&database, &home).await;
-        crashpoint!("drop.after");
-        if let Err(error) = dropped {
-            let text = error.to_string();
-            self.status().set_condition(ConditionKind::Provisioned, Truth::Unknown, "DropFailed", text.clone(), now);
-            return Err(Trouble::Step(text));
-        }
-        self.progress.has_database = false;
-        self.status().set_condition(ConditionKind::Provisioned, Truth::False, "Dropped", database, now);
-        Ok(())
     }
 
     async fn forget(&mut self) -> Result<(), Trouble> {

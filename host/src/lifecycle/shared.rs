@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub metrics: Arc<Metrics>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
+    /// Held while an instance is let on its database: what is left is counted and taken in one go.
+    pub admission: Arc<tokio::sync::Mutex<()>>,
     pub stopping: CancellationToken,
     live: Mutex<HashMap<WorkspaceId, Arc<tokio::sync::Mutex<LiveState>>>>,
     /// Why a source's newest entry of a workspace can't be used. Not stored: the source is read again soon.
@@ -70,6 +72,7 @@ impl Shared {
             internal_port: parts.internal_port,
             queue: Queue::default(),
             metrics: Arc::default(),
+            admission: Arc::default(),
             stopping: CancellationToken::new(),
             live: Mutex::default(),
             rejections: Mutex::default(),

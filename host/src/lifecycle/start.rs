@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Metrics, Workspaces, controller,
+    Metrics, Workspaces, controller, database,
     shared::{Ingredients, Shared},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     ids::{Slug, WorkspaceId},
     model::DesiredState,
     policy::Policies,
-    provisioner::SqliteProvisioner,
+    provisioner::PostgresError,
     settings::Settings,
 };
 
@@ -64,6 +64,9 @@ pub enum StartError {
         /// Why not.
         source: SigningKeyError,
     },
+    /// The database server's settings can't be used.
+    #[error(transparent)]
+    Provisioner(#[from] PostgresError),
     /// `/proc` can't be read.
     #[error("cannot read /proc ({0}): orbitd needs it to know its processes again")]
     Proc(std::io::Error),
@@ -83,7 +86,7 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
     let hints = std::mem::replace(&mut parts.hints, unused);
     let driver = ProcessDriver::new(parts.distribution.clone(), parts.settings.instances.max_log_bytes)
         .map_err(StartError::Proc)?;
-    let provisioner = Arc::new(SqliteProvisioner);
+    let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir)?);
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;
     let tracker = TaskTracker::new();

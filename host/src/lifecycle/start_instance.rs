@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{
     config::with_secret_files,
+    database::Admission,
     host_config::HostConfig,
     live::LiveInstance,
     reconcile::{Trouble, Work},
@@ -17,6 +18,7 @@ use crate::{
     driver::{Launch, pick_port, probe},
     ids::{Digest, InstanceId},
     model::{Instance, Revision},
+    provisioner::Access,
 };
 
 impl Work<'_> {
@@ -27,12 +29,18 @@ impl Work<'_> {
         let Some(revision) = self.shared.registry.revision(self.id(), digest).await? else {
             return self.revision_is_gone(digest, now);
         };
-        let (row, launch) = match self.plan(&revision, now).await? {
+        let (access, admission) = match self.admit(revision.plugins.len(), now).await? {
+            Admission::Granted(access, guard) => (access, guard),
+            Admission::Wait => return Ok(()),
+            Admission::Refused(cause) => return self.failed_start(digest, cause, now).await,
+        };
+        let (row, launch) = match self.plan(&revision, access, now).await? {
             Ok(plan) => plan,
             Err(cause) => return self.failed_start(digest, cause, now).await,
         };
         let id = row.instance.id;
         self.shared.registry.insert_instance(&row).await?;
+        drop(admission);
         crashpoint!("start.after-row");
         match self.launch(&launch, now).await {
             Ok(mut live) => {
@@ -90,6 +98,7 @@ impl Work<'_> {
     async fn plan(
         &self,
         revision: &Revision,
+        access: Access,
         now: OffsetDateTime,
     ) -> Result<Result<(InstanceRow, Launch), String>, Trouble> {
         let held = self.shared.registry.ports_in_use().await?;
@@ -97,10 +106,11 @@ impl Work<'_> {
             Ok(port) => port,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let secrets = match self.secrets_of(revision).await {
+        let mut secrets = match self.secrets_of(revision).await {
             Ok(secrets) => secrets,
             Err(cause) => return Ok(Err(cause)),
         };
+        secrets.extend(access.secrets);
         let serde_json::Value::Object(rendered) =
             serde_json::from_str(&revision.app_config).unwrap_or(serde_json::Value::Null)
         else {
@@ -108,12 +118,11 @@ impl Work<'_> {
         };
         let (slug, id) = (&self.workspace.slug, InstanceId::generate());
         let home = self.shared.home(slug, self.workspace.id);
-        let database = DataDir::database_name(slug, self.workspace.id);
         let boot_secret = hex::encode(rand::random::<[u8; 32]>());
         let host_config = HostConfig {
             public_url: &self.shared.public_url(slug),
             port,
-            database: self.shared.provisioner.config(&database, &home),
+            database: with_secret_files(&access.config, &|name| Launch::secret_file(&home, id, name)),
             internal_port: self.shared.internal_port,
             internal_secret: &probe::derived(&boot_secret, "internal"),
             probe_token: &probe::derived(&boot_secret, "probe"),
@@ -148,7 +157,10 @@ impl Work<'_> {
         };
         let url = format!("http://127.0.0.1:{port}");
         let state = InstanceState::Starting;
-        Ok(Ok((InstanceRow { instance, url, database_name: database, state, kernel_boot: None }, launch)))
+        let database_name = DataDir::database_name(slug, self.workspace.id);
+        let row =
+            InstanceRow { instance, url, database_name, connections: access.connections, state, kernel_boot: None };
+        Ok(Ok((row, launch)))
     }
 
     async fn secrets_of(&self, revision: &Revision) -> Result<BTreeMap<String, Vec<u8>>, String> {

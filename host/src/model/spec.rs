@@ -32,6 +32,9 @@ pub struct Spec {
     /// Grows by one with each restart that someone asks for.
     #[serde(default)]
     pub restarts: i64,
+    /// Grows by one with each new database password that someone asks for.
+    #[serde(default)]
+    pub password_rotations: i64,
 }
 
 /// Whether a workspace's instance should run.

@@ -1,35 +1,45 @@
-//! Makes and removes a workspace's database. `lifecycle` decides when; one [`Provisioner`] now: [`SqliteProvisioner`], a directory of
-//! database files per workspace (Backstage keeps one per plugin in it).
+//! Makes and removes a workspace's database. `lifecycle` decides when and keeps what must be remembered (the login, sealed, in the
+//! registry); a [`Provisioner`] does. Two of them: [`SqliteProvisioner`], a directory of database files per workspace (Backstage keeps
+//! one per plugin in it), and [`PostgresProvisioner`], a database and its roles on a server.
 //!
-//! Invariants: both calls are idempotent, because a daemon may be killed in the middle of them; no link is followed.
+//! Invariants: every call is idempotent, because a daemon may be killed in the middle of it; what a provisioner did not make
+//! it neither takes over nor removes; no link is followed; nothing waits without a limit.
 
+mod access;
+mod error;
+mod postgres;
 mod sqlite;
 
+pub use access::{Access, Site, Stage, Writers};
+pub use error::{ProvisionCause, ProvisionError};
+pub use postgres::{PostgresError, PostgresProvisioner};
 pub use sqlite::SqliteProvisioner;
 
-use std::path::Path;
-
-use serde_json::Value;
+use crate::model::{Login, Slot};
 
 /// Makes and removes databases.
 #[async_trait::async_trait]
 pub trait Provisioner: Send + Sync {
-    /// Makes the database of this name if there is none. `home` is the workspace's own directory.
-    async fn ensure(&self, database: &str, home: &Path) -> Result<(), ProvisionError>;
-    /// What `backend.database` of the workspace's Backstage must say.
-    fn config(&self, database: &str, home: &Path) -> Value;
-    /// Removes the database and everything in it. Fine if there is none.
-    async fn remove(&self, database: &str, home: &Path) -> Result<(), ProvisionError>;
-}
-
-/// Why a database could not be made or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} the database {database}: {source}")]
-pub struct ProvisionError {
-    /// `make` or `remove`.
-    pub operation: &'static str,
-    /// Which database.
-    pub database: String,
-    /// What the system said.
-    pub source: std::io::Error,
+    /// How many instances may be on one database.
+    fn writers(&self) -> Writers;
+    /// Whether instances log in to it: then `lifecycle` makes a [`Login`] per workspace and hands it in.
+    fn needs_login(&self) -> bool;
+    /// Connections that all instances together may open; `None` where nobody counts them.
+    async fn capacity(&self) -> Result<Option<u64>, ProvisionError>;
+    /// Makes the database if there is none, and its login. What is there already is checked, and brought back to what it must
+    /// be. `reached` hears of each part that is done.
+    async fn ensure(
+        &self,
+        site: &Site<'_>,
+        login: Option<&Login>,
+        reached: &(dyn Fn(Stage) + Sync),
+    ) -> Result<(), ProvisionError>;
+    /// What an instance of `plugins` plugins needs to reach the database. Asks nobody.
+    fn access(&self, site: &Site<'_>, login: Option<&Login>, plugins: usize) -> Result<Access, ProvisionError>;
+    /// Closes a login that no instance has any more: its password opens nothing from here on. Fine if there is none.
+    async fn retire(&self, site: &Site<'_>, slot: Slot) -> Result<(), ProvisionError>;
+    /// Closes the database to its workspace, and keeps it although the workspace goes. Says where it is, for a person.
+    async fn keep(&self, site: &Site<'_>) -> Result<String, ProvisionError>;
+    /// Removes the database, kept or not, its logins and everything in it. Fine if there is none.
+    async fn remove(&self, site: &Site<'_>) -> Result<(), ProvisionError>;
 }

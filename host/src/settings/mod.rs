@@ -1,9 +1,15 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod decision_log;
 mod load;
+mod postgres;
+mod provisioner;
 
+pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
+pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -24,6 +30,8 @@ pub struct Settings {
     pub distribution: PathBuf,
     /// `<dir>/<slug>/<name>`: values of secrets that a workspace's config refers to.
     pub secrets_dir: PathBuf,
+    /// Where workspaces are written down.
+    pub registry: RegistrySettings,
     /// Where users come in.
     pub proxy: ProxySettings,
     /// Where operators come in.
@@ -36,8 +44,12 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// How their databases are made.
+    pub provisioner: ProvisionerSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
+    /// Which decisions of policies are written down.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Where users come in.
@@ -216,13 +228,16 @@ impl Default for Settings {
             policies_dir: "policies".into(),
             distribution: "distribution".into(),
             secrets_dir: "secrets".into(),
+            registry: RegistrySettings::default(),
             proxy: ProxySettings::default(),
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
             auth: AuthSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            provisioner: ProvisionerSettings::default(),
             log: LogSettings::default(),
+            decision_log: DecisionLogSettings::default(),
         }
     }
 }
