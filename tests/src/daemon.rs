@@ -117,7 +117,8 @@ impl Setup {
         write("jwks.json", issuer.jwks().to_string());
         let module = paths::repository().join("policies/modules/claims.wasm");
         assert!(module.is_file(), "{} is not built: run `make guests`", module.display());
-        world::copy_policies(&paths::repository().join("policies"), &dir.join("policies")).expect("policies are copied");
+        world::copy_policies(&paths::repository().join("policies"), &dir.join("policies"))
+            .expect("policies are copied");
         write("orbitd.toml", world::settings(&dir, self.kind, proxy, admin_address, &self.extra));
         for WorkspaceFiles { slug, toml, catalog } in &self.workspaces {
             let catalog: Vec<_> = catalog.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();

@@ -11,19 +11,20 @@ use crate::paths;
 pub enum Need {
     /// Building the distribution and the daemon.
     Demo,
-    /// Also a browser and a database server.
+    /// Also a browser, a database server and a registry for modules.
     Test,
     /// Also a load generator and the peer.
     Bench,
 }
 
 /// Program, package, from which need on.
-const PROGRAMS: [(&str, &str, Need); 7] = [
+const PROGRAMS: [(&str, &str, Need); 8] = [
     ("python3", "python3", Need::Demo),
     ("g++", "g++", Need::Demo),
     ("make", "make", Need::Demo),
     ("chromium", "chromium", Need::Test),
     ("psql", "postgresql", Need::Test),
+    ("docker-registry", "docker-registry", Need::Test),
     ("wrk", "wrk", Need::Bench),
     ("nginx", "nginx-light", Need::Bench),
 ];

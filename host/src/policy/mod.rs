@@ -21,12 +21,14 @@ mod live;
 mod loader;
 mod metrics;
 mod remembered;
+pub mod remote;
 mod role;
 mod rollout;
 mod set;
 mod single;
 mod status;
 mod store;
+pub mod trust;
 mod verdicts;
 mod view;
 mod watch;
@@ -37,6 +39,8 @@ mod rollout_tests;
 mod store_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trust_tests;
 
 pub use binding::default_limits;
 pub use cache_key::load_or_create_cache_key;

@@ -40,6 +40,8 @@ impl Folder {
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
             rollouts_folder: Some(self.0.path().join("rollouts")),
+            remote: testing::no_registry(&self.0.path().join("modules")),
+            accepted_versions: self.0.path().join("versions.json"),
             decision_log: DecisionLogSettings { file: Some("/dev/null".into()), ..DecisionLogSettings::default() },
         })
         .expect("opened")

@@ -20,8 +20,12 @@ const SETTLE: Duration = Duration::from_millis(75);
 const MAX_LOOKS: usize = 20;
 
 impl Policies {
-    /// Follows the files until `cancel`. Returns early only for the empty default, which has no files.
+    /// Follows files and registries until `cancel`. Returns early only for the empty default, which has neither.
     pub async fn watch(self: Arc<Self>, cancel: CancellationToken) {
+        tokio::join!(self.follow_registries(cancel.clone()), self.follow_files(cancel));
+    }
+
+    async fn follow_files(self: &Arc<Self>, cancel: CancellationToken) {
         let Some(folder) = self.folder() else { return };
         let (hint, mut hints) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {

@@ -181,5 +181,6 @@ async fn javascript_and_python_decide() {
     daemon.write_policy("free.toml", tier(&daemon, "authorizer", &broken));
     refused(&daemon, "free", &["reason must be a sentence with {plugin}"]).await;
     daemon.write_policy("free.toml", free.replace("librarians", "archivists"));
-    until_answered(&daemon, "GET", "globex", "/api/search/x", &librarian, (403, "plugin search is for archivists")).await;
+    until_answered(&daemon, "GET", "globex", "/api/search/x", &librarian, (403, "plugin search is for archivists"))
+        .await;
 }

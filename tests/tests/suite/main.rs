@@ -5,6 +5,7 @@
 
 mod backstage;
 mod crashpoints;
+mod distribution_of_policies;
 mod fixtures;
 mod floors;
 mod front;

@@ -37,7 +37,7 @@ impl Loader {
         let bad = |reason| Fault::of(P::WORLD, None, reason);
         let budget = &binding.budget;
         budget.check().map_err(bad)?;
-        let file = self.resolve(P::WORLD, binding)?;
+        let file = self.resolve(P::WORLD, binding, place.trust)?;
         let mut record = self.ledger.record(place.tier.as_str(), &name).cloned().unwrap_or_default();
         if record.heed(file.id()) {
             tracing::info!(tier = %place.tier, binding = name, "the tier's file was changed: it decides again what serves");
@@ -57,6 +57,8 @@ impl Loader {
         };
         let active = self.bound::<P>(&name, &serving, since, trial, budget, place)?;
         if verdict.serves == Serves::File {
+            // A version on trial is not accepted yet: it may be rolled back.
+            place.signed.extend(serving.signed.as_ref().map(|signed| signed.statement.clone()));
             self.pass_own_cases(P::WORLD, binding, &serving, place)?;
         }
         let mut modules = vec![(serving.digest, serving.bytes.clone())];
@@ -84,7 +86,7 @@ impl Loader {
             return Ok(None);
         };
         let audience = rules.audience().map_err(bad)?;
-        let version = self.resolve(P::WORLD, &as_binding)?;
+        let version = self.resolve(P::WORLD, &as_binding, place.trust)?;
         if version.id() == serving.id() {
             record.tries(None);
             if verdict.serves == Serves::Promoted {

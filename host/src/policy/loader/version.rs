@@ -5,12 +5,13 @@ use std::sync::Arc;
 use orbit_engine::{Limits, World};
 use time::OffsetDateTime;
 
-use super::{Fault, Loader, files};
+use super::{Fault, Loader, sources::Source};
 use crate::{
     ids::Digest,
     policy::{
         binding::{Binding, LimitSettings},
         rollout::Kept,
+        trust::{Trust, Verified},
     },
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Version {
     pub limits: Limits,
     /// Whether its answers are remembered.
     pub memory: bool,
+    /// What its signature says, where the tier has keys.
+    pub signed: Option<Verified>,
 }
 
 impl Version {
@@ -60,21 +63,23 @@ impl Version {
 
 impl Loader {
     /// Reads what a binding names. Every file that it looked at is remembered, so that the next change of it is seen.
-    pub(super) fn resolve(&mut self, world: World, binding: &Binding) -> Result<Version, Fault> {
+    pub(super) fn resolve(&mut self, world: World, binding: &Binding, trust: Option<&Trust>) -> Result<Version, Fault> {
         let module = binding.module.display().to_string();
-        let path = binding.module_path(&self.folder).map_err(|reason| {
-            self.modules.push(self.folder.join(&binding.module));
-            Fault::of(world, None, reason)
-        })?;
-        self.modules.push(path.clone());
-        let bytes =
-            files::read_module(&path).map_err(|reason| Fault::of(world, None, format!("module {module} {reason}")))?;
+        let Source { bytes, signature } = self.read_source(binding).map_err(|reason| Fault::of(world, None, reason))?;
         let digest = Digest::of(&bytes);
         let bad = |reason| Fault::of(world, Some(digest), reason);
-        let settings = binding.settings_json().map_err(bad)?;
+        // Before anything of the module is compiled or run.
+        let signed = match trust {
+            Some(trust) => trust
+                .check(world, digest, signature.as_deref())
+                .map_err(|reason| bad(format!("module {module} ({}): {reason}", digest.short())))?,
+            None => None,
+        };
+        let texts = self.read_settings_files(binding).map_err(bad)?;
+        let settings = binding.settings_json(texts).map_err(bad)?;
         let said = binding.limits.clone();
         let limits = said.limits(world).map_err(bad)?;
-        Ok(Version { module, bytes: bytes.into(), digest, settings, said, limits, memory: binding.memory })
+        Ok(Version { module, bytes: bytes.into(), digest, settings, said, limits, memory: binding.memory, signed })
     }
 
     /// A version that served before, without its file.
@@ -88,6 +93,8 @@ impl Loader {
             said: kept.limits.clone(),
             limits: kept.limits.limits(world).map_err(bad)?,
             memory: kept.memory,
+            // It was checked when it came; going back to it is the operator's own word.
+            signed: None,
         })
     }
 }

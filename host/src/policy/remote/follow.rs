@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Account, Kept, OciReference, Registries};
-use crate::ids::Digest;
+use super::{Kept, OciReference, Registries};
+use crate::{ids::Digest, settings::OciAccount};
 
 /// References followed; past it the rest is refused by the loader.
 pub const MAX_REFERENCES: usize = 256;
@@ -24,7 +24,7 @@ pub struct RemoteOptions {
     /// Where what was pulled is kept; made 0700 if missing.
     pub folder: PathBuf,
     /// By registry.
-    pub accounts: BTreeMap<String, Account>,
+    pub accounts: BTreeMap<String, OciAccount>,
     /// Between two questions for the same tag.
     pub poll: Duration,
 }

@@ -17,4 +17,4 @@ mod registry;
 pub use follow::{Remote, RemoteModule, RemoteOptions};
 pub use kept::Kept;
 pub use reference::{OciReference, ReferenceError};
-pub use registry::{Account, Pushed, Registries, RegistryError};
+pub use registry::{Pushed, Registries, RegistryError};

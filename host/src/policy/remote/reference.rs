@@ -4,12 +4,11 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use oci_client::Reference;
 
-/// How such a reference begins.
-pub const SCHEME: &str = "oci://";
-
 /// Why a text is no reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no module in a registry: {rule} (oci://registry.example.org/team/policy:1.2 or …@sha256:<digest>)")]
+#[error(
+    "{text:?} is no module in a registry: {rule} (oci://registry.example.org/team/policy:1.2 or …@sha256:<digest>)"
+)]
 pub struct ReferenceError {
     text: String,
     rule: &'static str,
@@ -23,6 +22,9 @@ pub struct OciReference {
 }
 
 impl OciReference {
+    /// How such a reference begins.
+    pub const SCHEME: &str = "oci://";
+
     /// As oci-client takes it.
     pub(super) fn inner(&self) -> &Reference {
         &self.inner
@@ -40,7 +42,7 @@ impl OciReference {
 
     /// The same place, pinned to a manifest.
     pub fn pin(&self, manifest: &str) -> String {
-        format!("{SCHEME}{}/{}@{manifest}", self.registry(), self.inner.repository())
+        format!("{}{}/{}@{manifest}", Self::SCHEME, self.registry(), self.inner.repository())
     }
 
     /// Whether the registry is this machine: only there plain http is spoken.
@@ -58,7 +60,7 @@ impl FromStr for OciReference {
     type Err = ReferenceError;
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let refused = |rule| ReferenceError { text: text.chars().take(200).collect(), rule };
-        let rest = text.strip_prefix(SCHEME).ok_or(refused("it begins with oci://"))?;
+        let rest = text.strip_prefix(Self::SCHEME).ok_or(refused("it begins with oci://"))?;
         // A bare name means a public registry elsewhere; here nothing is fetched from a place that nobody wrote down.
         let host = rest.split_once('/').map_or("", |(host, _)| host);
         if !(host.contains(['.', ':']) || host == "localhost") {

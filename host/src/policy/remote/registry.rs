@@ -14,11 +14,11 @@ use oci_client::{
     secrets::RegistryAuth,
 };
 use orbit_engine::MAX_MODULE_BYTES;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::OciReference;
-use crate::ids::Digest;
+use crate::{ids::Digest, settings::OciAccount};
 
 /// Media type of the layer.
 const LAYER: &str = "application/wasm";
@@ -61,16 +61,6 @@ pub enum RegistryError {
     },
 }
 
-/// Who we are to a registry.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
-    /// The user's name.
-    pub username: String,
-    /// File with the password or token; read at each use, so that it can be changed.
-    pub password_file: PathBuf,
-}
-
 /// What a reference holds.
 pub struct Pulled {
     /// Digest of the manifest.
@@ -92,7 +82,7 @@ pub struct Pushed {
 
 /// Clients for all registries.
 pub struct Registries {
-    accounts: BTreeMap<String, Account>,
+    accounts: BTreeMap<String, OciAccount>,
     https: Client,
     /// For loopback only.
     http: Client,
@@ -100,7 +90,7 @@ pub struct Registries {
 
 impl Registries {
     /// `accounts` by registry (`registry.example.org:5000`); others are asked anonymously.
-    pub fn new(accounts: BTreeMap<String, Account>) -> Self {
+    pub fn new(accounts: BTreeMap<String, OciAccount>) -> Self {
         let client = |protocol| {
             Client::new(ClientConfig {
                 protocol,

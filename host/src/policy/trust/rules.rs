@@ -47,7 +47,10 @@ impl Trust {
     /// Whether the section makes sense; the error is for the operator.
     pub fn validate(&self) -> Result<(), String> {
         match self.keys.len() {
-            0 => Err("[trust] has no keys: add one that `orbitd policy keygen` printed, or leave the section out".to_owned()),
+            0 => {
+                Err("[trust] has no keys: add one that `orbitd policy keygen` printed, or leave the section out"
+                    .to_owned())
+            }
             n if n > MAX_KEYS => Err(format!("[trust] has {n} keys, {MAX_KEYS} are allowed")),
             _ => Ok(()),
         }

@@ -39,6 +39,9 @@ impl Statement {
         if self.name == name {
             return Ok(());
         }
-        Err(format!("it is signed as policy {:?} and calls itself {name:?}", self.name.chars().take(40).collect::<String>()))
+        Err(format!(
+            "it is signed as policy {:?} and calls itself {name:?}",
+            self.name.chars().take(40).collect::<String>()
+        ))
     }
 }

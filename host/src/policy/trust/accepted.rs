@@ -30,12 +30,12 @@ type Entries = BTreeMap<String, BTreeMap<String, Accepted>>;
 
 /// The file and what is in it. One loader owns it.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct AcceptedVersions {
     path: PathBuf,
     entries: Result<Entries, String>,
 }
 
-impl Ledger {
+impl AcceptedVersions {
     /// Reads the file; a missing one is empty. One that can't be read refuses every signed policy, because nobody knows then
     /// what was accepted; the error is kept and told with each refusal.
     pub fn open(path: &Path) -> Self {
@@ -132,10 +132,10 @@ mod tests {
         let path = dir.path().join("versions.json");
         let tier = |name: &str| name.parse::<TierName>().expect("a tier");
         let (pro, free) = (tier("pro"), tier("free"));
-        let mut ledger = Ledger::open(&path);
+        let mut ledger = AcceptedVersions::open(&path);
         assert!(ledger.check(&pro, &statement(6, b"six")).is_ok());
         ledger.accept(&pro, [&statement(7, b"seven")]).expect("noted");
-        let ledger = Ledger::open(&path);
+        let ledger = AcceptedVersions::open(&path);
         let older = ledger.check(&pro, &statement(6, b"six")).expect_err("older");
         assert!(older.contains("version 6 of claims is older than version 7") && older.contains("tier pro"), "{older}");
         assert!(ledger.check(&pro, &statement(7, b"seven")).is_ok(), "the same again");
@@ -150,7 +150,7 @@ mod tests {
         let path = dir.path().join("versions.json");
         fs::write(&path, "{").expect("written");
         let pro: TierName = "pro".parse().expect("a tier");
-        let mut ledger = Ledger::open(&path);
+        let mut ledger = AcceptedVersions::open(&path);
         let refused = ledger.check(&pro, &statement(1, b"m")).expect_err("unknown");
         assert!(refused.contains("versions.json") && refused.contains("restore it"), "{refused}");
         assert!(ledger.accept(&pro, [&statement(1, b"m")]).is_err());
