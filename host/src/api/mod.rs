@@ -119,6 +119,7 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
         .route("/v1/policies", get(policies::status))
         .route("/v1/policies/reload", post(policies::reload))
+        .route("/v1/policies/explain", post(policies::explain))
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))

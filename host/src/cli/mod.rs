@@ -62,7 +62,7 @@ enum Command {
     /// Make, look at, change and remove workspaces
     #[command(visible_alias = "ws")]
     Workspace(workspace::WorkspaceArgs),
-    /// See and reload the policies of all tiers
+    /// Write, test and measure policies; see and reload those of all tiers
     Policy(policy::PolicyArgs),
     /// Check this machine, the settings and the daemon; says what to do about each problem
     Doctor(doctor::DoctorArgs),
@@ -140,6 +140,12 @@ mod tests {
             "orbitd workspace logs acme -n 100 -f",
             "orbitd workspace login acme --token-file -",
             "orbitd policy status",
+            "orbitd policy new --world authorizer --lang rust office-hours",
+            "orbitd policy build office-hours --json",
+            "orbitd policy check x.wasm --world router --settings s.toml",
+            "orbitd policy test",
+            "orbitd policy bench x.wasm --seconds 0.5",
+            "orbitd policy explain acme /api/catalog?x=1 --policies p --tier pro --header a:b --claims -",
             "orbitd doctor --json",
             "orbitd token mint --key k --issuer i --audience a --subject alice --workspace acme=developer --lifetime 8h",
         ] {

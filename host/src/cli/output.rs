@@ -37,14 +37,20 @@ pub fn clean(text: &str) -> String {
 
 /// Rows under a head, columns as wide as their widest cell.
 pub struct Table {
-    rows: Vec<Vec<String>>,
+    rows: Vec<Row>,
     indent: usize,
+}
+
+enum Row {
+    Cells(Vec<String>),
+    /// A sentence that belongs to the row above; it makes no column wider.
+    Note(String),
 }
 
 impl Table {
     /// With these column heads.
     pub fn new<const N: usize>(head: [&str; N]) -> Self {
-        Self { rows: vec![head.map(str::to_owned).into()], indent: 0 }
+        Self { rows: vec![Row::Cells(head.map(str::to_owned).into())], indent: 0 }
     }
     /// Without heads.
     pub fn plain() -> Self {
@@ -57,18 +63,31 @@ impl Table {
     }
     /// One more row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| cut(&clean(&cell))).into());
+        self.rows.push(Row::Cells(cells.map(|cell| cut(&clean(&cell))).into()));
+    }
+    /// A sentence under the last row, whole.
+    pub fn note(&mut self, text: &str) {
+        self.rows.push(Row::Note(clean(text)));
     }
     /// The whole, without a last line end. The last column is not padded or cut short.
     pub fn render(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+        let cells = || {
+            self.rows.iter().filter_map(|row| match row {
+                Row::Cells(cells) => Some(cells),
+                Row::Note(_) => None,
+            })
         };
+        let columns = cells().map(Vec::len).max().unwrap_or(0);
+        let width =
+            |column: usize| cells().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        let render_row = |row: &Vec<String>| {
+        let render_row = |row: &Row| {
             let mut text = " ".repeat(self.indent);
-            for (cell, width) in row.iter().zip(&widths) {
+            let cells = match row {
+                Row::Cells(cells) => cells,
+                Row::Note(note) => return format!("{text}    {note}"),
+            };
+            for (cell, width) in cells.iter().zip(&widths) {
                 text.push_str(cell);
                 text.push_str(&" ".repeat(width - cell.chars().count() + 2));
             }
@@ -121,9 +140,9 @@ fn rows(items: &[Value]) -> Option<String> {
         }
     }
     let mut table = Table::plain();
-    table.rows.push(keys.iter().map(|key| clean(key).to_uppercase()).collect());
+    table.rows.push(Row::Cells(keys.iter().map(|key| clean(key).to_uppercase()).collect()));
     for item in items {
-        table.rows.push(keys.iter().map(|key| cut(&plain(&item[*key]))).collect());
+        table.rows.push(Row::Cells(keys.iter().map(|key| cut(&plain(&item[*key]))).collect()));
     }
     Some(table.render())
 }

@@ -2,11 +2,24 @@
 //!
 //! A new verb: a file here with its `Args` and `run`, a line in [`PolicyCommand`], a line in [`run`].
 
+mod bench;
+mod build;
+mod check;
+mod explain;
+mod new;
 mod status;
+mod suites;
+mod test;
+mod workbench;
 
 use clap::{Args, Subcommand};
 
-use super::{Global, connection::Connection, failure::Failure, output};
+use super::{
+    Global,
+    connection::Connection,
+    failure::{Code, Failure},
+    files, output,
+};
 
 pub use status::problems;
 
@@ -19,6 +32,18 @@ pub struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    /// Make a project that builds and passes its tests at once
+    New(new::NewArgs),
+    /// Build a project into its module
+    Build(build::BuildArgs),
+    /// Say whether a daemon would take a module, and what is in it
+    Check(check::CheckArgs),
+    /// Run a policy's cases; exits 1 if one fails
+    Test(test::TestArgs),
+    /// Measure what a decision costs here
+    Bench(bench::BenchArgs),
+    /// Take one request through a tier's policies, step by step
+    Explain(explain::ExplainArgs),
     /// All bindings: tier, world, policy, version, digest
     List(status::StatusArgs),
     /// How loading went: what is active, what was refused and why
@@ -30,6 +55,12 @@ enum PolicyCommand {
 /// Runs one.
 pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
     match args.command {
+        PolicyCommand::New(args) => new::run(global, args),
+        PolicyCommand::Build(args) => build::run(global, args),
+        PolicyCommand::Check(args) => check::run(global, args),
+        PolicyCommand::Test(args) => test::run(global, args),
+        PolicyCommand::Bench(args) => bench::run(global, args),
+        PolicyCommand::Explain(args) => explain::run(global, args).await,
         PolicyCommand::List(args) => status::list(global, args).await,
         PolicyCommand::Status(args) => status::status(global, args).await,
         PolicyCommand::Reload(args) => status::reload(global, args).await,
