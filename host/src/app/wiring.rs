@@ -95,7 +95,7 @@ pub async fn open_policies(
             accounts: settings.oci.accounts.clone(),
             poll: Duration::from_secs(settings.oci.poll_s.max(1)),
         },
-        accepted_versions: data_dir.policy_versions(),
+        accepted_versions: Some(data_dir.policy_versions()),
         decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;

@@ -40,8 +40,8 @@ pub struct PolicyOptions {
     pub rollouts_folder: Option<PathBuf>,
     /// Registries that modules come from.
     pub remote: RemoteOptions,
-    /// File with the newest signed versions that were ever accepted.
-    pub accepted_versions: PathBuf,
+    /// File with the newest signed versions that were ever accepted; none forgets them with the process.
+    pub accepted_versions: Option<PathBuf>,
     /// Which decisions are written down. Its file is as seen from the working directory.
     pub decision_log: DecisionLogSettings,
 }
@@ -107,7 +107,7 @@ impl Policies {
             recorder: recorder.clone(),
             wake: spent.clone(),
             remote: remote.clone(),
-            accepted: AcceptedVersions::open(&options.accepted_versions),
+            accepted: AcceptedVersions::open(options.accepted_versions),
         });
         let loading = Some(Mutex::new(Loading { loader, seen: Fingerprint::new() }));
         let policies =

@@ -1,15 +1,8 @@
 //! Small policies for unit tests, written by hand: no guest build is needed.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
-
-use super::remote::RemoteOptions;
+use std::path::Path;
 
 const FLAT: &str = "i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32";
-
-/// For tests that name no registry.
-pub fn no_registry(folder: &Path) -> RemoteOptions {
-    RemoteOptions { folder: folder.to_owned(), accounts: BTreeMap::new(), poll: Duration::from_secs(60) }
-}
 
 /// A router that refuses with `status` and the reason `reason` (at most 60 ASCII characters).
 pub fn router(status: u16, reason: &str) -> Vec<u8> {

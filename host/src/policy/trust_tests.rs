@@ -3,7 +3,9 @@ use std::{fs, path::PathBuf, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Isolation, Policies, PolicyOptions, testing,
+    Isolation, Policies, PolicyOptions,
+    remote::RemoteOptions,
+    testing,
     trust::{Envelope, PrivateKey, Statement},
 };
 use crate::{ids::Digest, settings::DecisionLogSettings};
@@ -56,8 +58,8 @@ impl Signed {
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
             rollouts_folder: Some(self.dir.path().join("rollouts")),
-            remote: testing::no_registry(&self.dir.path().join("modules")),
-            accepted_versions: self.dir.path().join("versions.json"),
+            remote: RemoteOptions::offline(self.dir.path().join("modules")),
+            accepted_versions: Some(self.dir.path().join("versions.json")),
             decision_log: DecisionLogSettings::default(),
         })
         .expect("opened")

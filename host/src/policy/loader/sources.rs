@@ -30,7 +30,7 @@ impl Loader {
             let pulled = kept.entry(&reference).and_then(|entry| Some((kept.module(&entry.module)?, entry.signature)));
             let (bytes, signature) = pulled.ok_or_else(|| match self.remote.error(&reference) {
                 Some(error) => format!("module {module} can't be pulled: {error}; it is tried again"),
-                None => format!("module {module} is being pulled"),
+                None => format!("module {module} has not been pulled yet"),
             })?;
             return Ok(Source { bytes, signature });
         }

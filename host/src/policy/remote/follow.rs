@@ -29,6 +29,13 @@ pub struct RemoteOptions {
     pub poll: Duration,
 }
 
+impl RemoteOptions {
+    /// For tools and tests, which ask no registry.
+    pub fn offline(folder: PathBuf) -> Self {
+        Self { folder, accounts: BTreeMap::new(), poll: Duration::from_secs(60) }
+    }
+}
+
 /// What is known of one reference.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct RemoteModule {

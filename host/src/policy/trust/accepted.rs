@@ -31,21 +31,23 @@ type Entries = BTreeMap<String, BTreeMap<String, Accepted>>;
 /// The file and what is in it. One loader owns it.
 #[derive(Debug)]
 pub struct AcceptedVersions {
-    path: PathBuf,
+    /// None forgets everything with the process.
+    path: Option<PathBuf>,
     entries: Result<Entries, String>,
 }
 
 impl AcceptedVersions {
     /// Reads the file; a missing one is empty. One that can't be read refuses every signed policy, because nobody knows then
     /// what was accepted; the error is kept and told with each refusal.
-    pub fn open(path: &Path) -> Self {
-        let entries = read(path).map_err(|reason| {
+    pub fn open(path: Option<PathBuf>) -> Self {
+        let Some(path) = path else { return Self { path: None, entries: Ok(Entries::new()) } };
+        let entries = read(&path).map_err(|reason| {
             format!(
                 "the record of accepted versions {} can't be read: {reason}; restore it, or delete it to accept any version once",
                 path.display()
             )
         });
-        Self { path: path.to_owned(), entries }
+        Self { path: Some(path), entries }
     }
 
     /// Whether a statement may serve: it is of the newest version, or newer.
@@ -86,8 +88,10 @@ impl AcceptedVersions {
             }
         }
         if changed {
-            write(&self.path, &entries)
-                .map_err(|error| format!("cannot note the accepted version in {}: {error}", self.path.display()))?;
+            if let Some(path) = &self.path {
+                write(path, &entries)
+                    .map_err(|error| format!("cannot note the accepted version in {}: {error}", path.display()))?;
+            }
             self.entries = Ok(entries);
         }
         Ok(())
@@ -132,10 +136,10 @@ mod tests {
         let path = dir.path().join("versions.json");
         let tier = |name: &str| name.parse::<TierName>().expect("a tier");
         let (pro, free) = (tier("pro"), tier("free"));
-        let mut ledger = AcceptedVersions::open(&path);
+        let mut ledger = AcceptedVersions::open(Some(path.clone()));
         assert!(ledger.check(&pro, &statement(6, b"six")).is_ok());
         ledger.accept(&pro, [&statement(7, b"seven")]).expect("noted");
-        let ledger = AcceptedVersions::open(&path);
+        let ledger = AcceptedVersions::open(Some(path.clone()));
         let older = ledger.check(&pro, &statement(6, b"six")).expect_err("older");
         assert!(older.contains("version 6 of claims is older than version 7") && older.contains("tier pro"), "{older}");
         assert!(ledger.check(&pro, &statement(7, b"seven")).is_ok(), "the same again");
@@ -150,7 +154,7 @@ mod tests {
         let path = dir.path().join("versions.json");
         fs::write(&path, "{").expect("written");
         let pro: TierName = "pro".parse().expect("a tier");
-        let mut ledger = AcceptedVersions::open(&path);
+        let mut ledger = AcceptedVersions::open(Some(path.clone()));
         let refused = ledger.check(&pro, &statement(1, b"m")).expect_err("unknown");
         assert!(refused.contains("versions.json") && refused.contains("restore it"), "{refused}");
         assert!(ledger.accept(&pro, [&statement(1, b"m")]).is_err());
