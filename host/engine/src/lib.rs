@@ -35,5 +35,5 @@ pub use policy::{
 };
 pub use runtime::Runtime;
 pub use sandbox::Limits;
-pub use shape::MAX_MODULE_BYTES;
+pub use shape::{MAX_MODULE_BYTES, ShapeLimits};
 pub use world::{SPOKEN_VERSIONS, World};

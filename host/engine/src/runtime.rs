@@ -14,6 +14,8 @@ use crate::{LoadError, sandbox::State, ticker::Ticker};
 /// Calls that can run at the same time; one more is [`crate::CallErrorKind::Unavailable`]. Calls run on the caller's thread,
 /// so this is a bound on threads.
 const POOL: u32 = 256;
+/// Core modules that one component may instantiate: Python is forty. Only counted, nothing is set aside for them.
+const MAX_INSTANCES: u32 = 64;
 /// No policy may be given more memory than this, bytes.
 pub(crate) const MAX_MEMORY: usize = 64 << 20;
 /// Entries of a table; a policy's table holds its functions.
@@ -38,10 +40,10 @@ impl Runtime {
     pub fn start() -> Result<Arc<Self>, LoadError> {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(POOL)
-            .total_core_instances(POOL * 4)
+            .total_core_instances(POOL * MAX_INSTANCES)
             .total_memories(POOL)
             .total_tables(POOL * 2)
-            .max_core_instances_per_component(8)
+            .max_core_instances_per_component(MAX_INSTANCES)
             .max_memories_per_component(1)
             .max_tables_per_component(4)
             .table_elements(MAX_TABLE_ELEMENTS)

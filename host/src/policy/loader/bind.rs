@@ -154,7 +154,7 @@ impl Loader {
         let code = match place.compiled.get(&version.digest) {
             Some(code) => code.clone(),
             None => {
-                let code = self.compiler.compile(&version.bytes).map_err(named)?;
+                let code = self.compiler.compile_as(&version.bytes, version.class.shape()).map_err(named)?;
                 place.compiled.insert(version.digest, code.clone());
                 code
             }

@@ -9,7 +9,7 @@ use super::{Fault, Loader, sources::Source};
 use crate::{
     ids::Digest,
     policy::{
-        binding::{Binding, LimitSettings},
+        binding::{Binding, Class, LimitSettings},
         rollout::Kept,
         trust::{Trust, Verified},
     },
@@ -29,6 +29,8 @@ pub(super) struct Version {
     /// What the binding says of limits, and what follows.
     pub said: LimitSettings,
     pub limits: Limits,
+    /// What kind of module it is.
+    pub class: Class,
     /// Whether its answers are remembered.
     pub memory: bool,
     /// What its signature says, where the tier has keys.
@@ -43,7 +45,7 @@ impl Version {
 
     /// What tells it from every other one.
     pub fn id(&self) -> Digest {
-        let parts = (self.digest, &self.settings, &self.said, self.memory);
+        let parts = (self.digest, &self.settings, &self.said, self.class, self.memory);
         Digest::of(serde_json::to_string(&parts).unwrap_or_default().as_bytes())
     }
 
@@ -55,6 +57,7 @@ impl Version {
             digest: self.digest,
             settings: self.settings.clone(),
             limits: self.said.clone(),
+            class: self.class,
             memory: self.memory,
             since,
         }
@@ -78,8 +81,18 @@ impl Loader {
         let texts = self.read_settings_files(binding).map_err(bad)?;
         let settings = binding.settings_json(texts).map_err(bad)?;
         let said = binding.limits.clone();
-        let limits = said.limits(world).map_err(bad)?;
-        Ok(Version { module, bytes: bytes.into(), digest, settings, said, limits, memory: binding.memory, signed })
+        let limits = said.limits(binding.class, world).map_err(bad)?;
+        Ok(Version {
+            module,
+            bytes: bytes.into(),
+            digest,
+            settings,
+            said,
+            limits,
+            class: binding.class,
+            memory: binding.memory,
+            signed,
+        })
     }
 
     /// A version that served before, without its file.
@@ -91,7 +104,8 @@ impl Loader {
             digest: kept.digest,
             settings: kept.settings.clone(),
             said: kept.limits.clone(),
-            limits: kept.limits.limits(world).map_err(bad)?,
+            limits: kept.limits.limits(kept.class, world).map_err(bad)?,
+            class: kept.class,
             memory: kept.memory,
             // It was checked when it came; going back to it is the operator's own word.
             signed: None,
