@@ -1,12 +1,14 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod backups;
 mod decision_log;
 mod load;
 mod oci;
 mod postgres;
 mod provisioner;
 
+pub use backups::{BackupSettings, S3Settings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 pub use oci::{OciAccount, OciSettings};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub instances: InstanceSettings,
     /// How their databases are made.
     pub provisioner: ProvisionerSettings,
+    /// Where backups of workspaces go.
+    pub backups: BackupSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
     /// Which decisions of policies are written down.
@@ -241,6 +245,7 @@ impl Default for Settings {
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             provisioner: ProvisionerSettings::default(),
+            backups: BackupSettings::default(),
             log: LogSettings::default(),
             decision_log: DecisionLogSettings::default(),
         }
