@@ -171,7 +171,15 @@ impl Policies {
         blocking(move || policies.load(true)).await
     }
 
-    /// Follows registries until `cancel`; what is pulled changes a file that the watch sees.
+    /// Waits for something new from a registry; for ever where none is followed.
+    pub(super) async fn registry_news(&self) {
+        match &self.remote {
+            Some(remote) => remote.news().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Follows registries until `cancel`.
     pub(super) async fn follow_registries(&self, cancel: CancellationToken) {
         if let Some(remote) = &self.remote {
             remote.run(cancel).await;

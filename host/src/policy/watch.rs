@@ -10,7 +10,7 @@ use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Policies, store::blocking};
+use super::{Policies, loader::Fingerprint, store::blocking};
 
 const POLL: Duration = Duration::from_secs(1);
 /// Editors and builds touch several files in one go.
@@ -41,7 +41,7 @@ impl Policies {
         }
         let hinted = watcher.is_ok();
         loop {
-            // Cancel-safe: `recv`, `sleep`, `notified` and `cancelled` lose nothing.
+            // Cancel-safe: `recv`, `sleep`, `notified`, `registry_news` and `cancelled` lose nothing.
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(POLL) => {}
@@ -49,6 +49,13 @@ impl Policies {
                     let policies = self.clone();
                     blocking(move || policies.enforce_budgets()).await;
                     continue;
+                }
+                () = self.registry_news() => {
+                    // A pulled module changes a file, and is settled below; that nothing could be pulled changes none.
+                    if self.look().await.is_none() {
+                        self.load_now().await;
+                        continue;
+                    }
                 }
                 Some(()) = hints.recv(), if hinted => {
                     tokio::time::sleep(DEBOUNCE).await;
@@ -63,20 +70,25 @@ impl Policies {
         }
     }
 
+    async fn load_now(self: &Arc<Self>) {
+        let policies = self.clone();
+        if let Err(error) = blocking(move || policies.load(false)).await {
+            tracing::warn!(%error, "cannot look at the policies; the loaded ones keep serving");
+        }
+    }
+
+    async fn look(self: &Arc<Self>) -> Option<Fingerprint> {
+        let policies = self.clone();
+        blocking(move || policies.changed()).await
+    }
+
     async fn load_when_settled(self: &Arc<Self>) {
-        let look = || {
-            let policies = self.clone();
-            blocking(move || policies.changed())
-        };
-        let Some(mut last) = look().await else { return };
+        let Some(mut last) = self.look().await else { return };
         for _ in 0..MAX_LOOKS {
             tokio::time::sleep(SETTLE).await;
-            let Some(now) = look().await else { return };
+            let Some(now) = self.look().await else { return };
             if now == last {
-                let policies = self.clone();
-                if let Err(error) = blocking(move || policies.load(false)).await {
-                    tracing::warn!(%error, "cannot look at the policies; the loaded ones keep serving");
-                }
+                self.load_now().await;
                 return;
             }
             last = now;

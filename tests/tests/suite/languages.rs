@@ -126,7 +126,7 @@ async fn a_text_is_a_policy(name: &str, text: &str, broken: &str, place: &str) {
 #[tokio::test]
 async fn a_rego_text_is_a_policy() {
     let broken = REGO.replace("input.method == \"GET\"", "input.method ==");
-    a_text_is_a_policy("rego", REGO, &broken, "policy, line 7, column 1").await;
+    a_text_is_a_policy("rego", REGO, &broken, "policy, line 7, column").await;
 }
 
 #[tokio::test]

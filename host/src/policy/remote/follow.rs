@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -17,6 +18,9 @@ use crate::{ids::Digest, settings::OciAccount};
 
 /// References followed; past it the rest is refused by the loader.
 pub const MAX_REFERENCES: usize = 256;
+
+/// Registries asked at the same time.
+const AT_ONCE: usize = 8;
 
 /// How to follow.
 #[derive(Debug, Clone)]
@@ -58,6 +62,8 @@ pub struct Remote {
     known: Mutex<BTreeMap<String, (OciReference, RemoteModule)>>,
     /// Somebody wants an answer before the next poll.
     hurry: Notify,
+    /// Something that a load would see has changed.
+    news: Notify,
 }
 
 impl Remote {
@@ -69,6 +75,7 @@ impl Remote {
             poll: options.poll,
             known: Mutex::default(),
             hurry: Notify::new(),
+            news: Notify::new(),
         }))
     }
 
@@ -102,6 +109,11 @@ impl Remote {
         self.lock().get(&reference.to_string())?.1.error.clone()
     }
 
+    /// Waits until something was pulled, or could not be. Cancel-safe: news that nobody waits for are kept.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
     /// Polls until `cancel`.
     pub async fn run(&self, cancel: CancellationToken) {
         loop {
@@ -122,28 +134,38 @@ impl Remote {
     /// Asks every registry now and pulls what is new; returns when all have answered or failed.
     pub async fn look_at_all(&self) {
         let references: Vec<OciReference> = self.lock().values().map(|(reference, _)| reference.clone()).collect();
-        for reference in &references {
+        // Side by side: a registry that is silent does not hold up the others.
+        let looks = stream::iter(&references).for_each_concurrent(AT_ONCE, |reference| async move {
             let outcome = self.look_at(reference).await;
-            let mut known = self.lock();
-            // No longer wanted: nobody asks.
-            let Some((_, module)) = known.get_mut(&reference.to_string()) else { continue };
-            match outcome {
-                Ok(digest) => {
-                    module.digest = Some(digest);
-                    module.checked_at = Some(OffsetDateTime::now_utc());
-                    module.error = None;
-                }
-                Err(error) => {
-                    if module.error.as_ref() != Some(&error) {
-                        let kept = module.digest.is_some();
-                        tracing::warn!(%reference, error, kept, "a policy's registry does not answer as it should");
-                    }
-                    module.error = Some(error);
-                }
-            }
-        }
+            self.note(reference, outcome);
+        });
+        looks.await;
         if !references.is_empty() {
             self.kept.prune(&references);
+        }
+    }
+
+    fn note(&self, reference: &OciReference, outcome: Result<Digest, String>) {
+        let mut known = self.lock();
+        // No longer wanted: nobody asks.
+        let Some((_, module)) = known.get_mut(&reference.to_string()) else { return };
+        match outcome {
+            Ok(digest) => {
+                if module.digest != Some(digest) || module.error.is_some() {
+                    self.news.notify_one();
+                }
+                module.digest = Some(digest);
+                module.checked_at = Some(OffsetDateTime::now_utc());
+                module.error = None;
+            }
+            Err(error) => {
+                if module.error.as_ref() != Some(&error) {
+                    self.news.notify_one();
+                    let kept = module.digest.is_some();
+                    tracing::warn!(%reference, error, kept, "a policy's registry does not answer as it should");
+                }
+                module.error = Some(error);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! follow (its own task, every poll) ─ registry: which digest? pull ─▶ kept: a file per module, an entry per reference
-//!    ▲ wants: the references of the last load                             │ an entry changes: the watch sees a changed file
+//!    ▲ wants: the references of the last load                             │ news: the watch loads again
 //! loader ◀───────────────────────── reads entry and module ───────────────┘
 //! ```
 //!

@@ -25,7 +25,7 @@ struct Accepted {
     digest: Digest,
 }
 
-/// By tier, then by the policy's name.
+/// By tier, then by [`role`].
 type Entries = BTreeMap<String, BTreeMap<String, Accepted>>;
 
 /// The file and what is in it. One loader owns it.
@@ -53,7 +53,9 @@ impl AcceptedVersions {
     /// Whether a statement may serve: it is of the newest version, or newer.
     pub fn check(&self, tier: &TierName, statement: &Statement) -> Result<(), String> {
         let entries = self.entries.as_ref().map_err(Clone::clone)?;
-        let Some(newest) = entries.get(tier.as_str()).and_then(|tier| tier.get(&statement.name)) else { return Ok(()) };
+        let Some(newest) = entries.get(tier.as_str()).and_then(|tier| tier.get(&role(statement))) else {
+            return Ok(());
+        };
         let Statement { name, version, digest, .. } = statement;
         if *version < newest.version {
             return Err(format!(
@@ -82,8 +84,8 @@ impl AcceptedVersions {
         for statement in statements {
             let of_tier = entries.entry(tier.to_string()).or_default();
             let accepted = Accepted { version: statement.version, digest: statement.digest };
-            if of_tier.get(&statement.name).is_none_or(|newest| newest.version < accepted.version) {
-                of_tier.insert(statement.name.clone(), accepted);
+            if of_tier.get(&role(statement)).is_none_or(|newest| newest.version < accepted.version) {
+                of_tier.insert(role(statement), accepted);
                 changed = true;
             }
         }
@@ -96,6 +98,11 @@ impl AcceptedVersions {
         }
         Ok(())
     }
+}
+
+/// A name may stand for a policy of each world.
+fn role(statement: &Statement) -> String {
+    format!("{}/{}", statement.world, statement.name)
 }
 
 fn read(path: &Path) -> Result<Entries, String> {
