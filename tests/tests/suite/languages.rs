@@ -59,7 +59,7 @@ async fn until_answered(daemon: &Daemon, method: &str, slug: &str, target: &str,
     .await;
 }
 
-/// Waits until the tier's status holds all of this; fails at once if something else is refused meanwhile.
+/// Waits until the tier's refusal holds all of this.
 async fn refused(daemon: &Daemon, tier: &str, named: &[&str]) {
     let admin = daemon.admin();
     wait::until(&format!("tier {tier} to be refused with {named:?}"), seconds(30), || async {
@@ -70,12 +70,13 @@ async fn refused(daemon: &Daemon, tier: &str, named: &[&str]) {
     .await;
 }
 
-async fn served(daemon: &Daemon, tier: &str, limit: Duration) {
+async fn served(daemon: &Daemon, tier: &str, policy: &str, limit: Duration) {
     let admin = daemon.admin();
-    wait::until(&format!("tier {tier} to serve its newest file"), limit, || async {
+    wait::until(&format!("tier {tier} to serve {policy}"), limit, || async {
         let status = admin.policies().await;
         let tier = of_tier(&status, tier);
-        if tier["serving"] == true && tier["refused"].is_null() { Ok(()) } else { Err(tier.to_string()) }
+        let there = tier["policies"].as_array().is_some_and(|all| all.iter().any(|one| one["policy"] == policy));
+        if there && tier["refused"].is_null() { Ok(()) } else { Err(tier.to_string()) }
     })
     .await;
 }
@@ -118,7 +119,7 @@ async fn a_text_is_a_policy(name: &str, text: &str, broken: &str, place: &str) {
     // The text alone is saved: nothing else changes, and the new sentence is read.
     daemon.write_policy(&file, text.replace("nobody deletes in", "frozen since today:"));
     until_answered(&daemon, "DELETE", "acme", "/api/catalog/x", &developer, (403, "frozen since today:")).await;
-    served(&daemon, name, seconds(10)).await;
+    served(&daemon, name, name, seconds(10)).await;
     std::fs::remove_file(daemon.dir.join("policies").join(&file)).expect("removed");
     refused(&daemon, name, &["settings_files.policy", &file]).await;
 }
@@ -158,7 +159,7 @@ async fn javascript_and_python_decide() {
     let javascript = format!("class = \"language\"\n{javascript}");
     let pro = tier(&daemon, "router", &javascript);
     daemon.write_policy("pro.toml", &pro);
-    served(&daemon, "pro", INTERPRETER_LIMIT).await;
+    served(&daemon, "pro", "maintenance", INTERPRETER_LIMIT).await;
     assert_eq!(ask(&daemon, "GET", "acme", "/api/catalog/x", &member).await.0, 200);
     let (status, said) = ask(&daemon, "POST", "acme", "/api/catalog/x", &member).await;
     assert!(status == 503 && said.contains("the catalogue is being moved"), "{status} {said}");
@@ -172,7 +173,7 @@ async fn javascript_and_python_decide() {
     let python = "class = \"language\"\nmodule = \"group-access.wasm\"\nsettings.plugins.search = [\"librarians\"]\n";
     let free = tier(&daemon, "authorizer", python);
     daemon.write_policy("free.toml", &free);
-    served(&daemon, "free", INTERPRETER_LIMIT).await;
+    served(&daemon, "free", "group-access", INTERPRETER_LIMIT).await;
     assert_eq!(ask(&daemon, "GET", "globex", "/api/search/x", &librarian).await.0, 200);
     assert_eq!(ask(&daemon, "GET", "globex", "/api/catalog/x", &outsider).await.0, 200);
     let (status, said) = ask(&daemon, "GET", "globex", "/api/search/x", &outsider).await;
