@@ -14,6 +14,7 @@ mod output;
 mod policy;
 mod serve;
 mod span;
+mod sse;
 mod token;
 mod workspace;
 
@@ -140,6 +141,11 @@ mod tests {
             "orbitd workspace logs acme -n 100 -f",
             "orbitd workspace login acme --token-file -",
             "orbitd policy status",
+            "orbitd policy promote pro authorizer-2",
+            "orbitd policy rollback pro router --reason worse --json",
+            "orbitd policy resume pro renderer",
+            "orbitd policy replay --log d.jsonl --module x.wasm --settings s.toml --fail-on-change",
+            "orbitd policy log -f --tier pro --decision deny",
             "orbitd policy new --world authorizer --lang rust office-hours",
             "orbitd policy build office-hours --json",
             "orbitd policy check x.wasm --world router --settings s.toml",

@@ -104,63 +104,6 @@ fn cut(cell: &str) -> String {
     cell.chars().take(MAX_CELL - 1).chain(['…']).collect()
 }
 
-/// Any JSON for a person: objects as lines, lists of flat objects as tables.
-pub fn tree(value: &Value) -> String {
-    match value {
-        Value::Object(map) if map.is_empty() => "(none)".to_owned(),
-        Value::Object(map) => map.iter().map(|(key, value)| branch(key, value)).collect::<Vec<_>>().join("\n"),
-        Value::Array(items) if items.is_empty() => "(none)".to_owned(),
-        Value::Array(items) => rows(items).unwrap_or_else(|| items.iter().map(tree).collect::<Vec<_>>().join("\n\n")),
-        leaf => plain(leaf),
-    }
-}
-
-fn branch(key: &str, value: &Value) -> String {
-    match value {
-        Value::Object(map) if !map.is_empty() => format!("{}:\n{}", clean(key), indent(&tree(value))),
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            format!("{}:\n{}", clean(key), indent(&tree(value)))
-        }
-        leaf => format!("{}: {}", clean(key), plain(leaf)),
-    }
-}
-
-/// A table, if every item is an object without objects inside; a column per key.
-fn rows(items: &[Value]) -> Option<String> {
-    let mut keys: Vec<&str> = Vec::new();
-    for item in items {
-        for (key, value) in item.as_object()? {
-            let nested = |v: &Value| v.is_object() || v.is_array();
-            if value.is_object() || value.as_array().is_some_and(|items| items.iter().any(nested)) {
-                return None;
-            }
-            if !keys.contains(&key.as_str()) {
-                keys.push(key);
-            }
-        }
-    }
-    let mut table = Table::plain();
-    table.rows.push(Row::Cells(keys.iter().map(|key| clean(key).to_uppercase()).collect()));
-    for item in items {
-        table.rows.push(Row::Cells(keys.iter().map(|key| cut(&plain(&item[*key]))).collect()));
-    }
-    Some(table.render())
-}
-
-fn plain(leaf: &Value) -> String {
-    match leaf {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => clean(text),
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    }
-}
-
-fn indent(text: &str) -> String {
-    format!("  {}", text.replace('\n', "\n  "))
-}
-
 /// A long wait: on a terminal one line that is refreshed, elsewhere one line per change.
 pub struct Progress {
     live: bool,
@@ -229,14 +172,6 @@ mod tests {
         table.row(["a\nb\x1b[31m".into(), "x".repeat(300)]);
         let text = table.render();
         assert!(text.starts_with("  a\\nb\\u{1b}[31m") && text.ends_with("x…") && text.lines().count() == 1, "{text}");
-    }
-
-    #[test]
-    fn any_json_becomes_lines_and_tables() {
-        let value = serde_json::json!({"version": 3, "tiers": [{"tier": "pro", "bindings": [
-            {"world": "router", "digest": "ab"}, {"world": "authorizer", "error": "no\nworld"}]}]});
-        let text = "version: 3\ntiers:\n  tier: pro\n  bindings:\n    WORLD       DIGEST  ERROR\n    router      ab      -\n    authorizer  -       no\\nworld";
-        assert_eq!(tree(&value), text);
     }
 
     #[test]

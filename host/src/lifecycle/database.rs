@@ -12,16 +12,26 @@ use super::{
 use crate::{
     crashpoint,
     db::DataDir,
+    driver::Distribution,
     model::{ConditionKind, Login, Truth},
-    provisioner::{Access, PostgresProvisioner, ProvisionError, Provisioner, Site, SqliteProvisioner, Stage},
+    provisioner::{
+        Access, PostgresProvisioner, ProvisionError, Provisioner, Site, SqliteProvisioner, Stage, StatelessProvisioner,
+    },
     settings::{ProvisionerKind, Settings},
 };
 
 /// Between two looks whether connections have become free.
 const CONNECTIONS_PAUSE: time::Duration = time::Duration::seconds(2);
 
-/// The provisioner that the settings name.
-pub(super) fn provisioner(settings: &Settings, data_dir: &DataDir) -> Result<Box<dyn Provisioner>, StartError> {
+/// The provisioner that the settings name, unless the distribution keeps nothing.
+pub(super) fn provisioner(
+    settings: &Settings,
+    data_dir: &DataDir,
+    distribution: &Distribution,
+) -> Result<Box<dyn Provisioner>, StartError> {
+    if distribution.stateless {
+        return Ok(Box::new(StatelessProvisioner));
+    }
     Ok(match settings.provisioner.kind {
         ProvisionerKind::Sqlite => Box::new(SqliteProvisioner::new(data_dir.kept_databases())),
         ProvisionerKind::Postgres => Box::new(PostgresProvisioner::new(settings.provisioner.postgres.clone())?),
@@ -88,14 +98,20 @@ impl Work<'_> {
         }
     }
 
-    /// Lets an instance of a revision with this many plugins on the database, or not. The database is looked at first: a server
+    /// Lets an instance of a revision with this many plugins on `database` (the workspace's own, or the name of a copy), or not. The
+    /// workspace's database is looked at first: a server
     /// that is down or a role that someone changed is named here, not by an instance that dies of it.
-    pub(super) async fn admit(&mut self, plugins: usize, now: OffsetDateTime) -> Result<Admission, Trouble> {
+    pub(super) async fn admit(
+        &mut self,
+        database: &str,
+        plugins: usize,
+        now: OffsetDateTime,
+    ) -> Result<Admission, Trouble> {
         let login = self.login().await?;
         let made = self.ensure_database(login.as_ref()).await;
         self.provisioned(made, now)?;
-        let (database, home) = self.database();
-        let site = Site { workspace: self.id(), database: &database, home: &home };
+        let (_, home) = self.database();
+        let site = Site { workspace: self.id(), database, home: &home };
         let access = match self.shared.provisioner.access(&site, login.as_ref(), plugins) {
             Ok(access) => access,
             Err(error) => return Ok(Admission::Refused(error.to_string())),

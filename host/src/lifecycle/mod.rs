@@ -16,6 +16,8 @@ mod config;
 mod controller;
 pub mod crashpoint;
 mod database;
+mod facts;
+mod fault;
 mod host_config;
 mod live;
 mod metrics;
@@ -25,6 +27,7 @@ mod perform;
 mod queue;
 mod reconcile;
 mod render;
+mod revisions;
 mod secrets;
 mod shared;
 mod start;
@@ -33,9 +36,13 @@ mod status;
 mod step;
 #[cfg(test)]
 mod step_tests;
+#[cfg(test)]
+mod step_worlds;
+mod turns;
 mod validate;
 mod workspaces;
 
 pub use metrics::Metrics;
+pub use revisions::RevisionSummary;
 pub use start::{ControllerHandle, Parts, StartError, start};
 pub use workspaces::{LifecycleError, NewWorkspace, SpecPatch, Workspaces};

@@ -17,7 +17,7 @@ use crate::{
     ids::{Slug, WorkspaceId},
     model::DesiredState,
     policy::Policies,
-    provisioner::PostgresError,
+    provisioner::{PostgresError, Site},
     settings::Settings,
 };
 
@@ -86,7 +86,7 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
     let hints = std::mem::replace(&mut parts.hints, unused);
     let driver = ProcessDriver::new(parts.distribution.clone(), parts.settings.instances.max_log_bytes)
         .map_err(StartError::Proc)?;
-    let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir)?);
+    let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir, &parts.distribution)?);
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;
     let tracker = TaskTracker::new();
@@ -135,7 +135,8 @@ impl ControllerHandle {
             let Some(row) = self.shared.registry.workspace(id).await? else { continue };
             for instance in self.shared.registry.instances_of(id).await? {
                 let shared = self.shared.clone();
-                let home = shared.home(&row.workspace.slug, id);
+                let slug = row.workspace.slug.clone();
+                let home = shared.home(&slug, id);
                 tasks.spawn(async move {
                     let live = shared.live(id);
                     let known = live.lock().await.instances.get(&instance.instance.id).and_then(|l| l.process.clone());
@@ -156,6 +157,12 @@ impl ControllerHandle {
                         stop(process.as_ref(), shared.stop_timeout()).await;
                     }
                     shared.driver.discard(&home, instance.instance.id).await;
+                    let copy = Site { workspace: id, database: &instance.database_name, home: &home };
+                    let trial = instance.database_name != DataDir::database_name(&slug, id);
+                    if trial && let Err(error) = shared.provisioner.remove(&copy).await {
+                        tracing::warn!(%error, "a trial's copy of the database could not be removed");
+                        return;
+                    }
                     if let Err(error) = shared.registry.delete_instance(instance.instance.id).await {
                         tracing::warn!(%error, "a stopped instance could not be forgotten");
                     }

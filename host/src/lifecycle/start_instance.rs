@@ -1,4 +1,4 @@
-//! Starts an instance: row, files, process, record, start message, in this order.
+//! Starts an instance: row, copy of the database for a trial, files, process, record, start message, in this order.
 
 use std::collections::BTreeMap;
 
@@ -7,59 +7,106 @@ use time::OffsetDateTime;
 use super::{
     config::with_secret_files,
     database::Admission,
+    facts::Role,
     host_config::HostConfig,
     live::LiveInstance,
+    perform::Ended,
     reconcile::{Trouble, Work},
     secrets,
 };
 use crate::{
     crashpoint,
-    db::{DataDir, InstanceRow, InstanceState},
+    db::{InstanceRow, InstanceState},
     driver::{Launch, pick_port, probe},
     ids::{Digest, InstanceId},
     model::{Instance, Revision},
-    provisioner::Access,
+    provisioner::{Access, Site},
 };
 
 impl Work<'_> {
     /// Starts an instance of a revision. What goes wrong on the way counts as a failed start.
-    pub(super) async fn start(&mut self, digest: Digest, now: OffsetDateTime) -> Result<(), Trouble> {
+    pub(super) async fn start(&mut self, digest: Digest, role: Role, now: OffsetDateTime) -> Result<(), Trouble> {
         // Taken by someone between the facts and here: the next look waits for its turn.
         let Ok(permit) = self.shared.starting.clone().try_acquire_owned() else { return Ok(()) };
         let Some(revision) = self.shared.registry.revision(self.id(), digest).await? else {
-            return self.revision_is_gone(digest, now);
+            self.revision_is_gone(digest, now);
+            return Ok(());
         };
-        let (access, admission) = match self.admit(revision.plugins.len(), now).await? {
+        let id = InstanceId::generate();
+        let database = self.database_of(role, id);
+        let (access, admission) = match self.admit(&database, revision.plugins.len(), now).await? {
             Admission::Granted(access, guard) => (access, guard),
             Admission::Wait => return Ok(()),
-            Admission::Refused(cause) => return self.failed_start(digest, cause, now).await,
+            Admission::Refused(cause) => return self.failed_start(digest, role, cause, now).await,
         };
-        let (row, launch) = match self.plan(&revision, access, now).await? {
+        let (row, launch) = match self.plan(&revision, id, database, access, now).await? {
             Ok(plan) => plan,
-            Err(cause) => return self.failed_start(digest, cause, now).await,
+            Err(cause) => return self.failed_start(digest, role, cause, now).await,
         };
-        let id = row.instance.id;
         self.shared.registry.insert_instance(&row).await?;
         drop(admission);
         crashpoint!("start.after-row");
-        match self.launch(&launch, now).await {
+        match self.copy_and_launch(&row, role, &launch, now).await {
             Ok(mut live) => {
                 live.permit = Some(permit);
                 self.shared.metrics.started();
                 self.live.instances.insert(id, live);
-                self.event("Starting", format!("instance {id} of revision {} on port {}", digest.short(), launch.port));
+                let place = match role {
+                    Role::Main => "",
+                    Role::Trial => ", on a copy of the database",
+                };
+                let text = format!("instance {id} of revision {} on port {}{place}", digest.short(), launch.port);
+                self.event("Starting", text);
                 Ok(())
             }
             Err(trouble) => {
-                let home = self.shared.home(&self.workspace.slug, self.id());
-                self.shared.driver.discard(&home, id).await;
-                self.shared.registry.delete_instance(id).await?;
+                self.leave_nothing(&row).await?;
                 match trouble {
-                    Trouble::Step(cause) => self.failed_start(digest, cause, now).await,
+                    Trouble::Step(cause) => self.failed_start(digest, role, cause, now).await,
                     registry => Err(registry),
                 }
             }
         }
+    }
+
+    /// A trial's has a name of its own, recorded in its row: by it a later daemon knows the trial, and removes the copy.
+    fn database_of(&self, role: Role, id: InstanceId) -> String {
+        let own = self.database().0;
+        match role {
+            Role::Main => own,
+            Role::Trial => format!("{own}_try_{}", id.0.simple()),
+        }
+    }
+
+    /// A start that did not even get as far as a process.
+    async fn failed_start(
+        &mut self,
+        revision: Digest,
+        role: Role,
+        cause: String,
+        now: OffsetDateTime,
+    ) -> Result<(), Trouble> {
+        let cause = format!("the instance can't be started: {cause}");
+        self.failed(Ended { revision, role, was_serving: false, port_taken: false, cause }, now);
+        self.save(None).await
+    }
+
+    async fn copy_and_launch(
+        &mut self,
+        row: &InstanceRow,
+        role: Role,
+        launch: &Launch,
+        now: OffsetDateTime,
+    ) -> Result<LiveInstance, Trouble> {
+        if role == Role::Trial {
+            let (own, home) = self.database();
+            let site = Site { workspace: self.id(), database: &own, home: &home };
+            crashpoint!("copy.before");
+            let copied = self.shared.provisioner.copy(&site, &row.database_name).await;
+            copied.map_err(|error| Trouble::Step(error.to_string()))?;
+            crashpoint!("copy.after");
+        }
+        self.launch(launch, now).await
     }
 
     async fn launch(&mut self, launch: &Launch, now: OffsetDateTime) -> Result<LiveInstance, Trouble> {
@@ -98,6 +145,8 @@ impl Work<'_> {
     async fn plan(
         &self,
         revision: &Revision,
+        id: InstanceId,
+        database_name: String,
         access: Access,
         now: OffsetDateTime,
     ) -> Result<Result<(InstanceRow, Launch), String>, Trouble> {
@@ -116,7 +165,7 @@ impl Work<'_> {
         else {
             return Ok(Err("its stored revision is malformed".to_owned()));
         };
-        let (slug, id) = (&self.workspace.slug, InstanceId::generate());
+        let slug = &self.workspace.slug;
         let home = self.shared.home(slug, self.workspace.id);
         let boot_secret = hex::encode(rand::random::<[u8; 32]>());
         let host_config = HostConfig {
@@ -157,7 +206,6 @@ impl Work<'_> {
         };
         let url = format!("http://127.0.0.1:{port}");
         let state = InstanceState::Starting;
-        let database_name = DataDir::database_name(slug, self.workspace.id);
         let row =
             InstanceRow { instance, url, database_name, connections: access.connections, state, kernel_boot: None };
         Ok(Ok((row, launch)))

@@ -140,7 +140,17 @@ impl Workspaces {
         self.known_tier(&new.tier)?;
         let NewWorkspace { slug, tier, plugins, app_config, catalog } = new;
         let (desired, secrets) = (DesiredState::Running, Default::default());
-        let spec = Spec { tier, desired, plugins, app_config, secrets, catalog, restarts: 0, password_rotations: 0 };
+        let spec = Spec {
+            tier,
+            desired,
+            plugins,
+            app_config,
+            secrets,
+            catalog,
+            restarts: 0,
+            password_rotations: 0,
+            pinned: None,
+        };
         self.create_from(slug, spec, owner).await
     }
 
@@ -203,7 +213,7 @@ impl Workspaces {
         self.change(slug, None, |spec| spec.restarts += 1).await
     }
 
-    /// Compare-and-set until it holds. `by`: `None` for what anyone may ask for.
+    /// Compare-and-set until it holds. A change of what a revision is made of ends a rollback. `by`: `None` for what anyone may ask for.
     pub(super) async fn change(
         &self,
         slug: &Slug,
@@ -220,6 +230,9 @@ impl Workspaces {
             }
             let before = workspace.spec.clone();
             edit(&mut workspace.spec);
+            if workspace.spec.renders_differently(&before) {
+                workspace.spec.pinned = None;
+            }
             if workspace.spec == before {
                 return Ok(workspace);
             }

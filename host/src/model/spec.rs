@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{PluginId, TierName};
+use crate::ids::{Digest, PluginId, TierName};
 
 /// All catalogue files of one workspace together, in bytes; a source that holds more is refused by name.
 pub const MAX_CATALOG_BYTES: usize = 8 << 20;
@@ -35,6 +35,21 @@ pub struct Spec {
     /// Grows by one with each new database password that someone asks for.
     #[serde(default)]
     pub password_rotations: i64,
+    /// The revision that a rollback returned to: it goes before the newest config until the spec changes or a rollout is asked
+    /// for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Digest>,
+}
+
+impl Spec {
+    /// Whether another revision may come of it: something that is rendered differs, not just what people ask for beside that.
+    pub fn renders_differently(&self, other: &Self) -> bool {
+        let rendered = |spec: &Self| {
+            let Self { tier, plugins, app_config, secrets, catalog, .. } = spec.clone();
+            (tier, plugins, app_config, secrets, catalog)
+        };
+        rendered(self) != rendered(other)
+    }
 }
 
 /// Whether a workspace's instance should run.

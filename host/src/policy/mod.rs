@@ -25,6 +25,7 @@ mod metrics;
 pub mod pace;
 mod remembered;
 pub mod remote;
+pub mod replay;
 mod role;
 mod rollout;
 mod set;

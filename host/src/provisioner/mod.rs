@@ -1,6 +1,7 @@
 //! Makes and removes a workspace's database. `lifecycle` decides when and keeps what must be remembered (the login, sealed, in the
-//! registry); a [`Provisioner`] does. Two of them: [`SqliteProvisioner`], a directory of database files per workspace (Backstage keeps
-//! one per plugin in it), and [`PostgresProvisioner`], a database and its roles on a server.
+//! registry); a [`Provisioner`] does. Three of them: [`SqliteProvisioner`], a directory of database files per workspace (Backstage keeps
+//! one per plugin in it), [`PostgresProvisioner`], a database and its roles on a server, and
+//! [`StatelessProvisioner`] for distributions that keep nothing.
 //!
 //! Invariants: every call is idempotent, because a daemon may be killed in the middle of it; what a provisioner did not make
 //! it neither takes over nor removes; no link is followed; nothing waits without a limit.
@@ -10,11 +11,13 @@ mod error;
 mod postgres;
 mod sqlite;
 mod sqlite_copy;
+mod stateless;
 
 pub use access::{Access, Site, Stage, Writers};
 pub use error::{ProvisionCause, ProvisionError};
 pub use postgres::{PostgresError, PostgresProvisioner};
 pub use sqlite::SqliteProvisioner;
+pub use stateless::StatelessProvisioner;
 
 use std::path::Path;
 
@@ -39,6 +42,14 @@ pub trait Provisioner: Send + Sync {
     ) -> Result<(), ProvisionError>;
     /// What an instance of `plugins` plugins needs to reach the database. Asks nobody.
     fn access(&self, site: &Site<'_>, login: Option<&Login>, plugins: usize) -> Result<Access, ProvisionError>;
+    /// Makes the database `copy` of what the site's holds now, while an instance works on it. `copy` must not exist; one that
+    /// failed half-way is removed like any other. Only asked for where [`Provisioner::writers`] is [`Writers::One`]; the others
+    /// need not know how.
+    async fn copy(&self, site: &Site<'_>, copy: &str) -> Result<(), ProvisionError> {
+        let _ = copy;
+        let cause = std::io::Error::from(std::io::ErrorKind::Unsupported).into();
+        Err(ProvisionError { operation: "copy", database: site.database.to_owned(), cause })
+    }
     /// Closes a login that no instance has any more: its password opens nothing from here on. Fine if there is none.
     async fn retire(&self, site: &Site<'_>, slot: Slot) -> Result<(), ProvisionError>;
     /// Closes the database to its workspace, and keeps it although the workspace goes. Says where it is, for a person.

@@ -147,6 +147,14 @@ impl Provisioner for SqliteProvisioner {
         Ok(Access { config, secrets: BTreeMap::new(), connections: 0 })
     }
 
+    async fn copy(&self, site: &Site<'_>, copy: &str) -> Result<(), ProvisionError> {
+        let copied = async {
+            ensure(copy, site.home)?;
+            sqlite_copy::copy(directory(site.database, site.home), directory(copy, site.home)).await
+        };
+        copied.await.map_err(failed("copy", site))
+    }
+
     async fn retire(&self, _: &Site<'_>, _: Slot) -> Result<(), ProvisionError> {
         Ok(())
     }

@@ -22,6 +22,9 @@ Examples:
   orbitd policy check office-hours.wasm --world router --settings settings.toml
   orbitd policy check office-hours.wasm --json | jq .about.settings_schema";
 
+/// As a daemon looks, one after another.
+const ORDER: [&str; 7] = ["file", "imports", "world", "shape", "compile", "describe", "settings"];
+
 /// Flags of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -77,11 +80,11 @@ pub fn run(global: &Global, args: CheckArgs) -> Result<(), Failure> {
     if let Some((check, reason)) = &refused {
         checked.looks.push(Look { check, outcome: Outcome::Failed, text: reason.clone() });
     }
-    for check in ["file", "imports", "world", "shape", "compile", "describe", "settings"] {
-        if !checked.looks.iter().any(|look| look.check == check) {
-            checked.looks.push(Look { check, outcome: Outcome::Skipped, text: String::new() });
-        }
+    let done: Vec<&str> = checked.looks.iter().map(|look| look.check).collect();
+    for check in ORDER.into_iter().filter(|check| !done.contains(check)) {
+        checked.looks.push(Look { check, outcome: Outcome::Skipped, text: String::new() });
     }
+    checked.looks.sort_by_key(|look| ORDER.iter().position(|check| *check == look.check));
     print(global, &module, &seen, &checked, refused.as_ref().map(|(_, reason)| reason.as_str()));
     match refused {
         None => Ok(()),
@@ -114,13 +117,11 @@ fn look(
             ),
         ));
     }
+    if !module.bytes.starts_with(b"\0asm") {
+        return Err(("file", "this is no WebAssembly file (its first bytes are not \\0asm). Is it complete?".into()));
+    }
     if let Some(reason) = &seen.unreadable {
-        let looks_like = if module.bytes.starts_with(b"\0asm") {
-            "it ends early or is damaged"
-        } else {
-            "this is no WebAssembly file"
-        };
-        return Err(("file", format!("{looks_like}: {reason}. Is it complete?")));
+        return Err(("file", format!("it ends early or is damaged: {reason}. Is it complete?")));
     }
     let digest = Digest::of(&module.bytes);
     ok("file", format!("{} bytes of at most {MAX_MODULE_BYTES}, digest {}", module.bytes.len(), digest.short()));

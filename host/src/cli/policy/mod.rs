@@ -7,8 +7,11 @@ mod build;
 mod check;
 mod explain;
 mod keygen;
+mod log;
 mod new;
 mod push;
+mod replay;
+mod rollout;
 mod sign;
 mod status;
 mod suites;
@@ -59,6 +62,16 @@ enum PolicyCommand {
     Status(status::StatusArgs),
     /// Read the policy folder again now (it is watched anyway); exits 1 if something was refused
     Reload(status::StatusArgs),
+    /// The version that is rolled out serves from now on
+    Promote(rollout::PromoteArgs),
+    /// The version that is rolled out is over; if none is, the one that served before serves again
+    Rollback(rollout::RollbackArgs),
+    /// Forget what was promoted and rolled back: the tier's file decides
+    Resume(rollout::RolloutArgs),
+    /// A decision log against a module: which decisions would change
+    Replay(replay::ReplayArgs),
+    /// Decisions as they are made: whose request, which version, what it said and why
+    Log(log::LogArgs),
 }
 
 /// Runs one.
@@ -76,5 +89,10 @@ pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
         PolicyCommand::List(args) => status::list(global, args).await,
         PolicyCommand::Status(args) => status::status(global, args).await,
         PolicyCommand::Reload(args) => status::reload(global, args).await,
+        PolicyCommand::Promote(args) => rollout::promote(global, args).await,
+        PolicyCommand::Rollback(args) => rollout::rollback(global, args).await,
+        PolicyCommand::Resume(args) => rollout::resume(global, args).await,
+        PolicyCommand::Replay(args) => replay::run(global, args),
+        PolicyCommand::Log(args) => log::run(global, args).await,
     }
 }

@@ -7,6 +7,7 @@ mod delete;
 mod follow_text;
 mod judge;
 mod login;
+mod revisions;
 mod show;
 mod wait;
 
@@ -23,6 +24,7 @@ Examples:
   orbitd workspace list
   orbitd workspace set acme tier=enterprise app_config.app.title=\"Acme's portal\"
   orbitd workspace set acme desired=stopped          down until someone says otherwise; data is kept
+  orbitd workspace rollback acme                     to the last good revision, until the spec changes
   orbitd workspace logs acme -f
   orbitd workspace delete acme";
 
@@ -57,6 +59,12 @@ enum WorkspaceCommand {
     Events(follow_text::EventsArgs),
     /// Restart a workspace's instance; requests are held meanwhile, not failed
     Restart(change::RestartArgs),
+    /// Its revisions: which serves, which are good to return to
+    Revisions(revisions::RevisionsArgs),
+    /// Return to an earlier revision, byte for byte, until the spec changes
+    Rollback(revisions::RollbackArgs),
+    /// Roll out the newest configuration (again): ends a rollback, tries a failed revision once more
+    Rollout(change::RolloutArgs),
     /// Make a one-time login URL for a browser
     Login(login::LoginArgs),
 }
@@ -85,6 +93,9 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Logs(args) => follow_text::logs(&client, args, global.json).await,
         WorkspaceCommand::Events(args) => follow_text::events(&client, args, global.json).await,
         WorkspaceCommand::Restart(args) => change::restart(&client, args, global.json).await,
+        WorkspaceCommand::Revisions(args) => revisions::list(&client, args, global.json).await,
+        WorkspaceCommand::Rollback(args) => revisions::rollback(&client, args, global.json).await,
+        WorkspaceCommand::Rollout(args) => change::rollout(&client, args, global.json).await,
         WorkspaceCommand::Login(args) => login::run(&client, args, global.json).await,
     }
 }

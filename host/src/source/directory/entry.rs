@@ -216,5 +216,6 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
         catalog: BTreeMap::new(),
         restarts: 0,
         password_rotations: 0,
+        pinned: None,
     })
 }
