@@ -89,7 +89,7 @@ impl Compiler {
         Ok(Self { runtime, isolation, cache })
     }
 
-    /// Checks and compiles one module. Tens of milliseconds, one from the cache.
+    /// Checks and compiles one policy. Tens of milliseconds, one from the cache.
     pub fn compile(&self, module: &[u8]) -> Result<Compiled, LoadError> {
         self.compile_as(module, &ShapeLimits::POLICY)
     }

@@ -9,17 +9,16 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, component::Linker,
 };
 
-use crate::{LoadError, sandbox::State, ticker::Ticker};
+use crate::{
+    LoadError,
+    limits::{MAX_INSTANCES, MAX_MEMORY, MAX_TABLE_ELEMENTS},
+    sandbox::State,
+    ticker::Ticker,
+};
 
 /// Calls that can run at the same time; one more is [`crate::CallErrorKind::Unavailable`]. Calls run on the caller's thread,
 /// so this is a bound on threads.
 const POOL: u32 = 256;
-/// Core modules that one component may instantiate: Python is forty. Only counted, nothing is set aside for them.
-const MAX_INSTANCES: u32 = 64;
-/// No policy may be given more memory than this, bytes.
-pub(crate) const MAX_MEMORY: usize = 64 << 20;
-/// Entries of a table; a policy's table holds its functions.
-pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
 /// Pages of one memory that stay mapped between calls, bytes: more than a decision of a well-behaved policy touches.
 const KEEP_RESIDENT: usize = 256 << 10;
 /// Native stack of a guest, bytes. Callers' threads have 2 MiB.
@@ -77,6 +76,8 @@ pub(crate) fn compile_config() -> Config {
         .max_wasm_stack(MAX_WASM_STACK)
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
+        // The same answer on every machine: processors disagree about a NaN's bits.
+        .cranelift_nan_canonicalization(true)
         .cranelift_opt_level(OptLevel::Speed);
     config
 }

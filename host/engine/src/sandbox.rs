@@ -1,40 +1,111 @@
 //! A fresh sandbox for one call, and what became of the call.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use crate::{
-    CallError, CallErrorKind, Runtime,
-    runtime::{MAX_MEMORY, MAX_TABLE_ELEMENTS},
-    ticker::{MAX_BUDGET, MAX_WALL_TICKS, TICK},
+    CallError, CallErrorKind, Limits, Runtime, Slots,
+    conduct::Conduct,
+    lane,
+    limits::MAX_INSTANCES,
+    ticker::{MAX_WALL_TICKS, TICK},
 };
 
 /// Halves of a budget that may pass by the wall clock while the guest is hardly scheduled: twenty budgets.
 const MAX_HALVES: u64 = 40;
+/// Handles of resources that a guest may hold. No world has resources; a sealed runtime uses a few of WASI's.
+const MAX_HANDLES: usize = 1_000;
 
-/// What one call of a policy may use. Values beyond the engine's own limits are cut to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Limits {
-    /// Longest run, in CPU time of the calling thread (about: in halves of it, plus 1 ms); 1 ms to 5 s. Past it: [`CallErrorKind::Timeout`].
-    pub budget: Duration,
-    /// Linear memory, bytes, at most 64 MiB. Past it: [`CallErrorKind::Memory`].
-    pub memory_bytes: usize,
-    /// Everything in an answer together, bytes. Past it: [`CallErrorKind::Contract`].
-    pub result_bytes: usize,
+/// Where one policy's calls are made.
+pub struct Sandboxes {
+    runtime: Arc<Runtime>,
+    limits: Limits,
+    slots: Arc<Slots>,
+    conduct: Conduct,
+}
+
+impl Sandboxes {
+    pub fn new(runtime: Arc<Runtime>, limits: Limits, slots: Arc<Slots>) -> Self {
+        Self { runtime, limits: limits.within_the_engines(), slots, conduct: Conduct::default() }
+    }
+
+    /// Makes a decision: on this thread, or, if the policy is known to be slow, on one of its own while this one waits.
+    pub fn decide<R: Send>(
+        &self,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+    ) -> Result<R, CallError> {
+        let Some(_slot) = self.slots.take() else {
+            return Err(CallError::new(CallErrorKind::Unavailable, "its tier has taken all of its sandboxes"));
+        };
+        let overran =
+            |outcome: &Result<R, CallError>| outcome.as_ref().is_err_and(|error| error.kind == CallErrorKind::Timeout);
+        if self.conduct.is_trusted() {
+            let began = Instant::now();
+            let outcome = run(&self.runtime, &self.limits, call);
+            self.conduct.saw_on_callers_thread(began.elapsed(), overran(&outcome));
+            return outcome;
+        }
+        let (outcome, used) = self.in_lane(&self.limits, call)?;
+        self.conduct.saw_in_lane(used, overran(&outcome));
+        outcome
+    }
+
+    /// Asks something at load, when nothing is known of the policy: never on this thread.
+    pub fn ask<R: Send>(
+        &self,
+        limits: &Limits,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+    ) -> Result<R, CallError> {
+        self.in_lane(&limits.within_the_engines(), call)?.0
+    }
+
+    fn in_lane<R: Send>(
+        &self,
+        limits: &Limits,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+    ) -> Result<(Result<R, CallError>, Duration), CallError> {
+        let (mut call, mut done) = (Some(call), None);
+        self.slots.stand_aside(&mut || {
+            if let Some(call) = call.take() {
+                done = Some(lane::run(|| run(&self.runtime, limits, call)));
+            }
+        });
+        match done {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) => {
+                Err(CallError::new(CallErrorKind::Unavailable, format!("no thread for a slow policy: {error}")))
+            }
+            None => Err(CallError::new(CallErrorKind::Unavailable, "the call was not made")),
+        }
+    }
 }
 
 /// What a store knows of its call.
 pub struct State {
-    memory_bytes: usize,
+    limits: Limits,
     /// How often the deadline came, and the thread's CPU time when it came first.
     deadlines: u32,
     first: Option<Duration>,
     /// The guest was refused memory or table space: its trap, if one follows, came of that.
     starved: bool,
+    /// Its instances are made: what fails now is the guest's code or its answer.
+    entered: bool,
 }
 
 impl State {
+    fn new(limits: Limits) -> Self {
+        Self { limits, deadlines: 0, first: None, starved: false, entered: false }
+    }
+
+    /// To be called between instantiation and call.
+    pub fn entered(&mut self) {
+        self.entered = true;
+    }
+
     /// The clock ticks by wall time, and a busy machine may leave this thread waiting for many ticks while the guest does
     /// nothing wrong. So half a budget is given again and again, until the thread has *used* half of it since the first time:
     /// a guest that spins ends at its budget, one that was not scheduled gets its time, up to [`MAX_HALVES`].
@@ -55,59 +126,68 @@ impl State {
     }
 }
 
-/// CPU time of this thread. Read only when a deadline came: it opens a file.
-fn thread_cpu_time() -> Option<Duration> {
+/// CPU time of this thread. Read only when a deadline came or a slow call ended: it opens a file.
+pub fn thread_cpu_time() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
-        self.starved |= desired > self.memory_bytes;
-        Ok(desired <= self.memory_bytes)
+        self.starved |= desired > self.limits.memory_bytes;
+        Ok(desired <= self.limits.memory_bytes)
     }
     fn table_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
-        self.starved |= desired > MAX_TABLE_ELEMENTS;
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+        self.starved |= desired > self.limits.table_elements;
+        Ok(desired <= self.limits.table_elements)
+    }
+    fn instances(&self) -> usize {
+        MAX_INSTANCES as usize
     }
 }
 
 /// Runs `call` in a store of its own. `call` instantiates; its deadline is already running then.
-pub(crate) fn run<R>(
+fn run<R>(
     runtime: &Runtime,
     limits: &Limits,
     call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
 ) -> Result<R, CallError> {
-    let state = State { memory_bytes: limits.memory_bytes.min(MAX_MEMORY), deadlines: 0, first: None, starved: false };
-    let mut store = Store::new(&runtime.engine, state);
+    let mut store = Store::new(&runtime.engine, State::new(*limits));
     store.limiter(|state| state);
     // Bounds what the host copies out of the guest: one string that stands a million times in a list costs a guest nothing.
     store.set_hostcall_fuel(limits.result_bytes);
+    store.set_max_component_handles(MAX_HANDLES);
     runtime.ticker.wake();
-    let budget = limits.budget.clamp(TICK, MAX_BUDGET);
-    let half = (budget.as_millis() / TICK.as_millis() / 2).max(1) as u64;
+    let half = (limits.budget.as_millis() / TICK.as_millis() / 2).max(1) as u64;
     store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().at_deadline(half)?));
     // One more: the tick under way is partly over.
     store.set_epoch_deadline(half + 1);
-    call(&mut store).map_err(|error| classify(&error, store.data(), budget))
+    // Whatever becomes of it, the store is not used again.
+    call(&mut store).map_err(|error| classify(&error, store.data()))
 }
 
-fn classify(error: &wasmtime::Error, state: &State, budget: Duration) -> CallError {
+fn classify(error: &wasmtime::Error, state: &State) -> CallError {
     use CallErrorKind::{Contract, Memory, Timeout, Trap as Trapped, Unavailable};
-    let starved = || {
-        let message =
-            format!("it asked for more than its {} KiB of memory, or for too large a table", state.memory_bytes >> 10);
-        CallError::new(Memory, message)
-    };
+    let limits = &state.limits;
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => CallError::new(Timeout, format!("it ran longer than {} ms", budget.as_millis())),
-        _ if state.starved => starved(),
+        Some(Trap::Interrupt) => {
+            CallError::new(Timeout, format!("it ran longer than {} ms", limits.budget.as_millis()))
+        }
+        _ if state.starved => CallError::new(
+            Memory,
+            format!(
+                "it asked for more than its {} KiB of memory, or for a table of more than {} elements",
+                limits.memory_bytes >> 10,
+                limits.table_elements
+            ),
+        ),
         // The canonical ABI's own traps: the answer points outside the guest's memory or is malformed.
         Some(Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::InvalidChar | Trap::InvalidDiscriminant) => {
             CallError::new(Contract, format!("its answer can't be read: {error}"))
         }
         Some(trap) => CallError::new(Trapped, trap.to_string()),
         None if error.is::<PoolConcurrencyLimitError>() => CallError::new(Unavailable, "no sandbox is free"),
+        None if !state.entered => CallError::new(Memory, format!("it can't be set up: {}", error.root_cause())),
         None => CallError::new(Contract, format!("its answer can't be read or is too large: {}", error.root_cause())),
     }
 }

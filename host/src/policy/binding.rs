@@ -118,7 +118,7 @@ impl Class {
 
     /// What a call may use where the binding says nothing.
     pub fn default_limits(self, world: World) -> Limits {
-        let defaults = default_limits(world);
+        let defaults = Limits::of(world);
         match self {
             Self::Policy => defaults,
             // Measured: a fresh interpreter needs 1 to 20 ms for a decision and 10 to 20 MiB.
@@ -156,6 +156,9 @@ pub struct LimitSettings {
     /// Linear memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<usize>,
+    /// Entries of each table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_elements: Option<usize>,
     /// Everything in one answer together.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_bytes: Option<usize>,
@@ -298,11 +301,13 @@ impl LimitSettings {
         let limits = Limits {
             budget: self.budget_ms.map_or(defaults.budget, Duration::from_millis),
             memory_bytes: self.memory_bytes.unwrap_or(defaults.memory_bytes),
+            table_elements: self.table_elements.unwrap_or(defaults.table_elements),
             result_bytes: self.result_bytes.unwrap_or(defaults.result_bytes),
         };
         for (key, value, least, most) in [
-            ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
+            ("budget_ms", limits.budget.as_millis() as usize, 10, 5_000),
             ("memory_bytes", limits.memory_bytes, 64 << 10, 64 << 20),
+            ("table_elements", limits.table_elements, 1, 20_000),
             ("result_bytes", limits.result_bytes, 1 << 10, 16 << 20),
         ] {
             if !(least..=most).contains(&value) {
@@ -315,11 +320,7 @@ impl LimitSettings {
 
 /// What a call may use where the binding says nothing.
 pub fn default_limits(world: World) -> Limits {
-    let (budget_ms, memory_bytes, result_bytes) = match world {
-        World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
-        World::Renderer => (500, 32 << 20, 4 << 20),
-    };
-    Limits { budget: Duration::from_millis(budget_ms), memory_bytes, result_bytes }
+    Limits::of(world)
 }
 
 /// A file that a binding names (as `key`): it must lie in the policies folder, symbolic links followed.

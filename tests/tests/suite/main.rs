@@ -16,3 +16,4 @@ mod lifecycle;
 mod policies;
 mod tokens;
 mod wrong_input;
+mod zoo;

@@ -22,7 +22,7 @@ const SHIPPED: Policies = &[
     ("render-app-config", "render-app-config.wasm"),
 ];
 /// What only the tests bind.
-const FIXTURES: Policies = &[("hostile", "fixtures/hostile.wasm")];
+const FIXTURES: Policies = &[("hostile", "fixtures/hostile.wasm"), ("headers", "fixtures/headers.wasm")];
 /// For those who write no code. A workspace of their own: their libraries are of no concern to a policy in Rust.
 const TEXTS: Policies = &[("rego", "rego.wasm"), ("cedar", "cedar.wasm")];
 

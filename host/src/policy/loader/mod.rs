@@ -10,6 +10,7 @@ mod bind;
 mod files;
 mod own_cases;
 mod roles;
+mod shares;
 mod sources;
 mod version;
 
@@ -36,8 +37,9 @@ use super::{
 use crate::ids::{Digest, TierName};
 use bind::{Alive, Outcome, Place};
 use own_cases::Passed;
+use shares::Shares;
 
-pub(super) use files::Fingerprint;
+pub(super) use files::{Fingerprint, Stat};
 
 /// What a look at the folder came to.
 pub(super) struct Look {
@@ -51,6 +53,7 @@ pub(super) struct Loader {
     folder: PathBuf,
     compiler: Compiler,
     metrics: PolicyMetrics,
+    slots: Shares,
     routers: Alive<Router>,
     authorizers: Alive<Authorizer>,
     renderers: Alive<Renderer>,
@@ -104,6 +107,7 @@ impl Loader {
             remote,
             accepted,
             wanted: Vec::new(),
+            slots: Shares::default(),
             routers: HashMap::new(),
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
@@ -158,6 +162,7 @@ impl Loader {
             }
         }
         self.remote.want(&self.wanted);
+        self.slots.retain(|tier| loaded.tiers.contains_key(tier));
         self.routers.retain(|_, policy| policy.strong_count() > 0);
         self.authorizers.retain(|_, policy| policy.strong_count() > 0);
         self.renderers.retain(|_, policy| policy.strong_count() > 0);
