@@ -20,7 +20,11 @@ use crate::{
     driver::Distribution,
     identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
+<<<<<<< HEAD
     policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key, remote::RemoteOptions},
+=======
+    policy::{Isolation, Policies, PolicyError, PolicyOptions, load_or_create_cache_key},
+>>>>>>> main
     proxy::{Proxy, ProxyParts},
     settings::Settings,
     source::{DirectorySource, Source},
@@ -99,7 +103,12 @@ pub async fn open_policies(
         decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
-    let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
+    let policies = match policies {
+        Err(error @ PolicyError::Folder(_)) => {
+            return Err(error).context("set policies_dir to the folder with <tier>.toml");
+        }
+        opened => opened?,
+    };
     policies.metrics().register(metrics);
     Ok(policies)
 }

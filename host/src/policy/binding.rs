@@ -12,9 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+<<<<<<< HEAD
     remote::OciReference,
     rollout::{Audience, Budget, Mode},
     trust::Trust,
+=======
+    rollout::{Audience, Budget, Mode},
+    schema,
+>>>>>>> main
 };
 use crate::{
     ids::Slug,
@@ -53,6 +58,9 @@ pub struct TierFile {
     /// What an instance may use.
     #[serde(default)]
     resources: ResourceRules,
+    /// As it was read, for naming lines.
+    #[serde(skip)]
+    text: String,
 }
 
 /// One module in one role.
@@ -189,8 +197,13 @@ impl TierFile {
         match file.authorizer.len() {
             0 => Err("it has no [[authorizer]]: nobody would be let in, or everybody".to_owned()),
             n if n > MAX_AUTHORIZERS => Err(format!("it has {n} authorizers, {MAX_AUTHORIZERS} are allowed")),
-            _ => Ok(file),
+            _ => Ok(Self { text: text.to_owned(), ..file }),
         }
+    }
+
+    /// The line of a key, from 1.
+    pub fn line_of(&self, path: &[String]) -> Option<usize> {
+        schema::line_of(&self.text, path)
     }
 
     /// What it says beside its policies.
@@ -249,6 +262,11 @@ impl Binding {
             settings.insert(key.clone(), json_of(value, &format!("settings.{key}"))?);
         }
         Ok(Value::Object(settings).to_string())
+    }
+
+    /// Where its next version's settings stand: with it, or with the active one.
+    pub fn next_has_settings(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.settings.is_some())
     }
 
     /// The version that is rolled out, as a binding of its own.

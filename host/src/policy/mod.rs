@@ -28,6 +28,7 @@ pub mod remote;
 pub mod replay;
 mod role;
 mod rollout;
+mod schema;
 mod set;
 mod single;
 mod status;

@@ -6,7 +6,11 @@
 mod authoring;
 mod backstage;
 mod crashpoints;
+<<<<<<< HEAD
 mod distribution_of_policies;
+=======
+mod decision_log;
+>>>>>>> main
 mod fixtures;
 mod floors;
 mod front;
@@ -14,6 +18,7 @@ mod isolation;
 mod languages;
 mod lifecycle;
 mod policies;
+mod policy_rollout;
 mod tokens;
 mod wrong_input;
 mod zoo;

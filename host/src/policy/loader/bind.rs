@@ -12,6 +12,7 @@ use super::{Fault, Loader, version::Version};
 use crate::{
     ids::{Digest, TierName},
     policy::{
+        binding::TierFile,
         remembered::Remembered,
         role::{Decides, Loaded, Role},
         rollout::Record,
@@ -42,6 +43,8 @@ pub(super) type Alive<P> = HashMap<Key, Weak<Loaded<P>>>;
 /// Where a binding stands.
 pub(super) struct Place<'a> {
     pub tier: &'a TierName,
+    /// What the tier's file says.
+    pub file: &'a TierFile,
     pub previous: Option<&'a Arc<TierPolicies>>,
     pub set_version: u64,
     pub now: OffsetDateTime,
@@ -164,9 +167,14 @@ impl Loader {
                 code
             }
         };
+<<<<<<< HEAD
         let slots = self.slots.of(place.tier);
         let terms = Terms { settings: &version.settings, limits: version.limits, slots };
         let policy = P::load(&self.compiler, &code, terms).map_err(named)?;
+=======
+        let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
+        self.fits(P::WORLD, version, &P::about(&policy).settings_schema, place)?;
+>>>>>>> main
         let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));
         Ok(policy)

@@ -37,7 +37,12 @@ impl Loader {
         let bad = |reason| Fault::of(P::WORLD, None, reason);
         let budget = &binding.budget;
         budget.check().map_err(bad)?;
+<<<<<<< HEAD
         let file = self.resolve(P::WORLD, binding, place.trust)?;
+=======
+        let mut file = self.resolve(P::WORLD, binding)?;
+        file.settings_at = Some(settings_at(&name, false));
+>>>>>>> main
         let mut record = self.ledger.record(place.tier.as_str(), &name).cloned().unwrap_or_default();
         if record.heed(file.id()) {
             tracing::info!(tier = %place.tier, binding = name, "the tier's file was changed: it decides again what serves");
@@ -86,7 +91,12 @@ impl Loader {
             return Ok(None);
         };
         let audience = rules.audience().map_err(bad)?;
+<<<<<<< HEAD
         let version = self.resolve(P::WORLD, &as_binding, place.trust)?;
+=======
+        let mut version = self.resolve(P::WORLD, &as_binding)?;
+        version.settings_at = Some(settings_at(name, binding.next_has_settings()));
+>>>>>>> main
         if version.id() == serving.id() {
             record.tries(None);
             if verdict.serves == Serves::Promoted {
@@ -152,6 +162,21 @@ impl Loader {
 
 fn previous<'a, P: Kind>(place: &Place<'a>, name: &str) -> Option<&'a Role<P>> {
     P::roles(place.previous?).iter().find(|role| role.active.info.binding == name)
+}
+
+/// Where the tier's file has a binding's settings.
+fn settings_at(name: &str, next: bool) -> Vec<String> {
+    let (table, number) =
+        name.split_once('-').map_or((name, 1), |(table, number)| (table, number.parse().unwrap_or(1)));
+    let mut at = vec![table.to_owned()];
+    if table == "authorizer" {
+        at.push((number - 1).to_string());
+    }
+    if next {
+        at.push("next".to_owned());
+    }
+    at.push("settings".to_owned());
+    at
 }
 
 /// A version is new for a while after it began to serve, also across a restart.
