@@ -20,11 +20,7 @@ use crate::{
     driver::Distribution,
     identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
-<<<<<<< HEAD
-    policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key, remote::RemoteOptions},
-=======
-    policy::{Isolation, Policies, PolicyError, PolicyOptions, load_or_create_cache_key},
->>>>>>> main
+    policy::{Isolation, Policies, PolicyError, PolicyOptions, load_or_create_cache_key, remote::RemoteOptions},
     proxy::{Proxy, ProxyParts},
     settings::Settings,
     source::{DirectorySource, Source},

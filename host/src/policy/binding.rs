@@ -12,14 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-<<<<<<< HEAD
     remote::OciReference,
     rollout::{Audience, Budget, Mode},
-    trust::Trust,
-=======
-    rollout::{Audience, Budget, Mode},
     schema,
->>>>>>> main
+    trust::Trust,
 };
 use crate::{
     ids::Slug,

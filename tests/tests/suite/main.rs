@@ -6,11 +6,8 @@
 mod authoring;
 mod backstage;
 mod crashpoints;
-<<<<<<< HEAD
-mod distribution_of_policies;
-=======
 mod decision_log;
->>>>>>> main
+mod distribution_of_policies;
 mod fixtures;
 mod floors;
 mod front;

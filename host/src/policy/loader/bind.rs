@@ -18,7 +18,7 @@ use crate::{
         rollout::Record,
         set::TierPolicies,
         status::PolicyInfo,
-        trust::{Statement, Trust},
+        trust::Statement,
         view,
     },
 };
@@ -50,8 +50,6 @@ pub(super) struct Place<'a> {
     pub now: OffsetDateTime,
     /// What this load has compiled already.
     pub compiled: &'a mut HashMap<Digest, Compiled>,
-    /// Whom the tier believes.
-    pub trust: Option<&'a Trust>,
     /// What the ledger is to know if the whole tier loads.
     pub outcomes: Vec<Outcome>,
     /// What the tier is to have accepted then.
@@ -167,14 +165,10 @@ impl Loader {
                 code
             }
         };
-<<<<<<< HEAD
         let slots = self.slots.of(place.tier);
         let terms = Terms { settings: &version.settings, limits: version.limits, slots };
         let policy = P::load(&self.compiler, &code, terms).map_err(named)?;
-=======
-        let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
         self.fits(P::WORLD, version, &P::about(&policy).settings_schema, place)?;
->>>>>>> main
         let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));
         Ok(policy)

@@ -10,12 +10,9 @@ mod bind;
 mod files;
 mod own_cases;
 mod roles;
-<<<<<<< HEAD
+mod settings;
 mod shares;
 mod sources;
-=======
-mod settings;
->>>>>>> main
 mod version;
 
 use std::{
@@ -183,13 +180,8 @@ impl Loader {
         compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
     ) -> Result<Arc<TierPolicies>, Fault> {
         let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
-<<<<<<< HEAD
-        let trust = file.trust.as_ref();
         let (outcomes, signed) = (Vec::new(), Vec::new());
-        let mut place = Place { tier, previous, set_version, now, compiled, trust, outcomes, signed };
-=======
-        let mut place = Place { tier, file: &file, previous, set_version, now, compiled, outcomes: Vec::new() };
->>>>>>> main
+        let mut place = Place { tier, file: &file, previous, set_version, now, compiled, outcomes, signed };
         let router = self.role("router".to_owned(), &file.router, &mut place)?;
         let mut authorizers = Vec::new();
         for (at, binding) in file.authorizer.iter().enumerate() {

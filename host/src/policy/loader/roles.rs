@@ -37,12 +37,8 @@ impl Loader {
         let bad = |reason| Fault::of(P::WORLD, None, reason);
         let budget = &binding.budget;
         budget.check().map_err(bad)?;
-<<<<<<< HEAD
-        let file = self.resolve(P::WORLD, binding, place.trust)?;
-=======
-        let mut file = self.resolve(P::WORLD, binding)?;
+        let mut file = self.resolve(P::WORLD, binding, place.file.trust.as_ref())?;
         file.settings_at = Some(settings_at(&name, false));
->>>>>>> main
         let mut record = self.ledger.record(place.tier.as_str(), &name).cloned().unwrap_or_default();
         if record.heed(file.id()) {
             tracing::info!(tier = %place.tier, binding = name, "the tier's file was changed: it decides again what serves");
@@ -91,12 +87,8 @@ impl Loader {
             return Ok(None);
         };
         let audience = rules.audience().map_err(bad)?;
-<<<<<<< HEAD
-        let version = self.resolve(P::WORLD, &as_binding, place.trust)?;
-=======
-        let mut version = self.resolve(P::WORLD, &as_binding)?;
+        let mut version = self.resolve(P::WORLD, &as_binding, place.file.trust.as_ref())?;
         version.settings_at = Some(settings_at(name, binding.next_has_settings()));
->>>>>>> main
         if version.id() == serving.id() {
             record.tries(None);
             if verdict.serves == Serves::Promoted {

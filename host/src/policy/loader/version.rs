@@ -33,13 +33,10 @@ pub(super) struct Version {
     pub class: Class,
     /// Whether its answers are remembered.
     pub memory: bool,
-<<<<<<< HEAD
     /// What its signature says, where the tier has keys.
     pub signed: Option<Verified>,
-=======
     /// Where the tier's file has the settings; none for a version that served before.
     pub settings_at: Option<Vec<String>>,
->>>>>>> main
 }
 
 impl Version {
@@ -86,11 +83,7 @@ impl Loader {
         let texts = self.read_settings_files(binding).map_err(bad)?;
         let settings = binding.settings_json(texts).map_err(bad)?;
         let said = binding.limits.clone();
-<<<<<<< HEAD
         let limits = said.limits(binding.class, world).map_err(bad)?;
-=======
-        let limits = said.limits(world).map_err(bad)?;
->>>>>>> main
         Ok(Version {
             module,
             bytes: bytes.into(),
@@ -98,14 +91,10 @@ impl Loader {
             settings,
             said,
             limits,
-<<<<<<< HEAD
             class: binding.class,
             memory: binding.memory,
-            signed,
-=======
-            memory: binding.memory,
             settings_at: None,
->>>>>>> main
+            signed,
         })
     }
 
@@ -121,12 +110,9 @@ impl Loader {
             limits: kept.limits.limits(kept.class, world).map_err(bad)?,
             class: kept.class,
             memory: kept.memory,
-<<<<<<< HEAD
             // It was checked when it came; going back to it is the operator's own word.
             signed: None,
-=======
             settings_at: None,
->>>>>>> main
         })
     }
 }
