@@ -2,8 +2,8 @@
 ;; outcome: call timeout
 ;; says: it ran longer than
 ;; cost: budget
-;; memory: 64 MiB
+;; memory: 8 MiB
 
 ;;@route
-(drop (memory.grow (i32.const 1000)))
+(drop (memory.grow (i32.const 112)))
 (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.shl (memory.size) (i32.const 16))) (br $l))

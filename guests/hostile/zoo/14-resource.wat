@@ -7,5 +7,5 @@
 (component
   (core module $m (func (export "drop") (param i32) (loop $l (br $l))))
   (core instance $i (instantiate $m))
-  (type $r (resource (rep i32) (dtor (func $i "drop"))))
+  (type $r (resource (rep i32) (dtor (core func $i "drop"))))
   (core func $new (canon resource.new $r)))

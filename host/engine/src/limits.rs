@@ -19,7 +19,7 @@ pub const MAX_INSTANCES: u32 = 64;
 /// for every call, and past it the guest traps ([`crate::CallErrorKind::Trap`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Longest run, in CPU time of the thread that runs it (about: in halves of it, plus 1 ms); 10 ms to 5 s. `start`
+    /// Longest run, in CPU time of the thread that runs it (to a tenth, and for the longest bulk operation); 10 ms to 5 s. `start`
     /// functions, allocation of the arguments and post-return are in it. Past it: [`crate::CallErrorKind::Timeout`].
     pub budget: Duration,
     /// Linear memory, bytes, at most 64 MiB. Past it: [`crate::CallErrorKind::Memory`].

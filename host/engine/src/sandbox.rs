@@ -15,8 +15,8 @@ use crate::{
     ticker::{MAX_WALL_TICKS, TICK},
 };
 
-/// Halves of a budget that may pass by the wall clock while the guest is hardly scheduled: twenty budgets.
-const MAX_HALVES: u64 = 40;
+/// Budgets that may pass by the wall clock while the guest is hardly scheduled.
+const MAX_BUDGETS: u64 = 20;
 /// Handles of resources that a guest may hold. No world has resources; a sealed runtime uses a few of WASI's.
 const MAX_HANDLES: usize = 1_000;
 
@@ -87,9 +87,7 @@ impl Sandboxes {
 /// What a store knows of its call.
 pub struct State {
     limits: Limits,
-    /// How often the deadline came, and the thread's CPU time when it came first.
-    deadlines: u32,
-    first: Option<Duration>,
+    clock: CallClock,
     /// The guest was refused memory or table space: its trap, if one follows, came of that.
     starved: bool,
     /// Its instances are made: what fails now is the guest's code or its answer.
@@ -98,31 +96,51 @@ pub struct State {
 
 impl State {
     fn new(limits: Limits) -> Self {
-        Self { limits, deadlines: 0, first: None, starved: false, entered: false }
+        Self { limits, clock: CallClock::new(limits.budget), starved: false, entered: false }
     }
 
     /// To be called between instantiation and call.
     pub fn entered(&mut self) {
         self.entered = true;
     }
+}
 
-    /// The clock ticks by wall time, and a busy machine may leave this thread waiting for many ticks while the guest does
-    /// nothing wrong. So half a budget is given again and again, until the thread has *used* half of it since the first time:
-    /// a guest that spins ends at its budget, one that was not scheduled gets its time, up to [`MAX_HALVES`].
-    fn at_deadline(&mut self, half: u64) -> Result<UpdateDeadline, Trap> {
-        self.deadlines += 1;
-        let spent = u64::from(self.deadlines) * half;
-        let (Some(now), true) = (thread_cpu_time(), spent < MAX_WALL_TICKS.min(half * MAX_HALVES)) else {
-            return Err(Trap::Interrupt);
+/// What a call may still use of its budget.
+///
+/// The engine's clock ticks by wall time, and a busy machine may leave this thread waiting for many ticks while the guest does
+/// nothing wrong. So the deadline comes first after a tenth of the budget; from then on the thread's CPU time counts, and what is left
+/// is given again until it is used, for twenty budgets of wall time at most. A quick call never comes that far.
+struct CallClock {
+    /// Ticks.
+    budget: u64,
+    /// Ticks until the first deadline: they count as used.
+    first_slice: u64,
+    /// Ticks given so far.
+    given: u64,
+    /// The thread's CPU time at the first deadline.
+    first: Option<Duration>,
+}
+
+impl CallClock {
+    fn new(budget: Duration) -> Self {
+        let budget = (budget.as_millis() / TICK.as_millis()).max(1) as u64;
+        let first_slice = (budget / 10).max(1);
+        Self { budget, first_slice, given: first_slice, first: None }
+    }
+
+    fn at_deadline(&mut self, now: Option<Duration>) -> Result<UpdateDeadline, Trap> {
+        // Without a CPU clock, by the wall's.
+        let first = *self.first.get_or_insert(now.unwrap_or_default());
+        let used = match now {
+            Some(now) => self.first_slice + (now.saturating_sub(first).as_nanos() / TICK.as_nanos()) as u64,
+            None => self.given,
         };
-        let first = *self.first.get_or_insert(now);
-        let allowed = TICK * u32::try_from(half).unwrap_or(u32::MAX);
-        let used = now.saturating_sub(first);
-        if self.deadlines > 1 && used + TICK >= allowed {
-            Err(Trap::Interrupt)
-        } else {
-            Ok(UpdateDeadline::Continue(half))
+        let left = self.budget.saturating_sub(used);
+        if left == 0 || self.given >= MAX_WALL_TICKS.min(self.budget * MAX_BUDGETS) {
+            return Err(Trap::Interrupt);
         }
+        self.given += left;
+        Ok(UpdateDeadline::Continue(left))
     }
 }
 
@@ -158,10 +176,10 @@ fn run<R>(
     store.set_hostcall_fuel(limits.result_bytes);
     store.set_max_component_handles(MAX_HANDLES);
     runtime.ticker.wake();
-    let half = (limits.budget.as_millis() / TICK.as_millis() / 2).max(1) as u64;
-    store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().at_deadline(half)?));
+    let first_slice = store.data().clock.first_slice;
+    store.epoch_deadline_callback(|mut context| Ok(context.data_mut().clock.at_deadline(thread_cpu_time())?));
     // One more: the tick under way is partly over.
-    store.set_epoch_deadline(half + 1);
+    store.set_epoch_deadline(first_slice + 1);
     // Whatever becomes of it, the store is not used again.
     call(&mut store).map_err(|error| classify(&error, store.data()))
 }
@@ -187,7 +205,46 @@ fn classify(error: &wasmtime::Error, state: &State) -> CallError {
         }
         Some(trap) => CallError::new(Trapped, trap.to_string()),
         None if error.is::<PoolConcurrencyLimitError>() => CallError::new(Unavailable, "no sandbox is free"),
-        None if !state.entered => CallError::new(Memory, format!("it can't be set up: {}", error.root_cause())),
+        // Functions of other types than the world's, or more instances than it may have.
+        None if !state.entered => CallError::new(Contract, format!("it can't be set up: {}", error.root_cause())),
         None => CallError::new(Contract, format!("its answer can't be read or is too large: {}", error.root_cause())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn given(outcome: Result<UpdateDeadline, Trap>) -> Option<u64> {
+        match outcome {
+            Ok(UpdateDeadline::Continue(ticks)) => Some(ticks),
+            Ok(_) => panic!("neither an end nor more time"),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn who_spins_ends_at_the_budget() {
+        let mut clock = CallClock::new(MS * 20);
+        assert_eq!(given(clock.at_deadline(Some(MS * 100))), Some(18));
+        assert_eq!(given(clock.at_deadline(Some(MS * 118))), None);
+        let mut blind = CallClock::new(MS * 20);
+        assert_eq!(given(blind.at_deadline(None)), Some(18));
+        assert_eq!(given(blind.at_deadline(None)), None);
+    }
+
+    #[test]
+    fn who_was_not_scheduled_gets_the_rest_within_limits() {
+        let mut clock = CallClock::new(MS * 20);
+        assert_eq!(given(clock.at_deadline(Some(MS * 100))), Some(18));
+        assert_eq!(given(clock.at_deadline(Some(MS * 109))), Some(9));
+        assert_eq!(given(clock.at_deadline(Some(MS * 109))), Some(9));
+        let mut rounds = 0;
+        while given(clock.at_deadline(Some(MS * 109))).is_some() {
+            rounds += 1;
+        }
+        assert!((30..50).contains(&rounds), "{rounds}");
     }
 }

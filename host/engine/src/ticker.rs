@@ -26,6 +26,8 @@ const IDLE_TICKS: u64 = 10_000;
 const MAX_OWED: u64 = 100;
 /// How often the watch looks.
 const LOOK: Duration = Duration::from_millis(25);
+/// Ticks of the watch after which it says so, about a second.
+const WORTH_TELLING: u64 = 1_000;
 /// The clock's niceness where the system allows it: a busy machine must not slow the clock.
 const NICE: i32 = -10;
 
@@ -120,19 +122,25 @@ impl Shared {
         while !self.stop.load(SeqCst) {
             if self.resting.load(SeqCst) {
                 thread::park();
-            } else {
-                thread::park_timeout(LOOK);
+                last = self.beats.load(SeqCst);
+                continue;
             }
+            thread::park_timeout(LOOK);
             if self.resting.load(SeqCst) || self.beats.load(SeqCst) != last {
                 last = self.beats.load(SeqCst);
                 continue;
             }
             self.stalls.fetch_add(1, SeqCst);
-            tracing::warn!("the clock of the policy engine stands still: its watch ticks in its place");
+            let mut ticked = 0_u64;
             while self.beats.load(SeqCst) == last && !self.resting.load(SeqCst) && !self.stop.load(SeqCst) {
                 let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();
                 drop(engine);
+                ticked += 1;
+                // On a busy machine a thread may be late for some time, which is nothing to tell.
+                if ticked == WORTH_TELLING {
+                    tracing::warn!("the clock of the policy engine stands still: its watch ticks in its place");
+                }
                 thread::park_timeout(TICK);
             }
         }
@@ -176,7 +184,7 @@ mod tests {
     fn a_guest_is_ended_though_the_clock_hangs() {
         let engine = Engine::new(Config::new().epoch_interruption(true)).expect("an engine");
         let ticker = Ticker::start(&engine).expect("threads");
-        assert!(spin(&engine, &ticker) >= TICK * 18);
+        assert!(spin(&engine, &ticker) >= TICK * 5);
         let before = ticker.shared.stalls.load(SeqCst);
         ticker.shared.hang.store(true, SeqCst);
         // Sixty-four busy guests on however many cores there are.
