@@ -19,6 +19,7 @@ pub mod load;
 pub mod mixed;
 pub mod paths;
 pub mod processes;
+pub mod registry;
 pub mod tokens;
 pub mod wait;
 pub mod wire;

@@ -6,6 +6,7 @@ mod backups;
 mod confine;
 mod decision_log;
 mod load;
+mod oci;
 mod postgres;
 mod provisioner;
 
@@ -14,6 +15,7 @@ pub use backups::{BackupSettings, S3Settings};
 pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use oci::{OciAccount, OciSettings};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub internal: InternalSettings,
     /// Whose tokens are believed.
     pub auth: AuthSettings,
+    /// Registries that policies come from.
+    pub oci: OciSettings,
     /// Where workspaces' desired config comes from.
     pub source: SourceSettings,
     /// How instances run.
@@ -248,6 +252,7 @@ impl Default for Settings {
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
             auth: AuthSettings::default(),
+            oci: OciSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             confine: ConfineSettings::default(),
