@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::log::parse_filter;
-use crate::settings::{IssuerSettings, ProvisionerKind, Settings};
+use crate::settings::{IssuerSettings, ProvisionerKind, Settings, WebhookSettings};
 
 /// Everything that is wrong: each names the key, the reason, the next step. Empty is good.
 pub fn problems(settings: &Settings) -> Vec<String> {
@@ -52,6 +52,7 @@ pub fn problems(settings: &Settings) -> Vec<String> {
     );
     found.extend(database_problems(settings));
     found.extend(settings.auth.issuers.iter().flat_map(issuer_problems));
+    found.extend(settings.alerts.webhooks.iter().filter_map(webhook_problem));
     if let Err(error) = parse_filter(&settings.log.filter) {
         found.push(error.to_string());
     }
@@ -141,6 +142,12 @@ fn issuer_problems(issuer: &IssuerSettings) -> Vec<String> {
     found
 }
 
+/// Its URL is often its secret: it is not repeated.
+fn webhook_problem(webhook: &WebhookSettings) -> Option<String> {
+    let good = webhook.url.starts_with("https://") || is_loopback_http(&webhook.url);
+    (!good).then(|| "alerts.webhooks: a url must be https (http only on loopback)".to_owned())
+}
+
 fn is_loopback_http(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
         uri.scheme_str() == Some("http") && matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
@@ -161,7 +168,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_by_its_key() {
-        let mistakes: [Mistake; 8] = [
+        let mistakes: [Mistake; 9] = [
             ("instances.ports", |s| s.instances.ports = (9, 8)),
             ("admin.listen", |s| s.admin.listen = s.proxy.listen),
             ("internal.listen", |s| s.internal.listen = "0.0.0.0:1".parse().expect("an address")),
@@ -169,6 +176,9 @@ mod tests {
             ("proxy.base_domain", |s| s.proxy.base_domain = "Example.com:80".into()),
             ("proxy.max_headers", |s| s.proxy.max_headers = 0),
             ("provisioner.postgres.url", |s| s.provisioner.kind = ProvisionerKind::Postgres),
+            ("alerts.webhooks", |s| {
+                s.alerts.webhooks = vec![toml::from_str("url = \"http://hooks.example/secret\"").expect("settings")];
+            }),
             ("log.filter", |s| s.log.filter = "orbitd=loud".into()),
         ];
         for (key, mistake) in mistakes {

@@ -74,6 +74,7 @@ impl Work<'_> {
         crashpoint!("forget.after-row");
         self.shared.set_rejection(id, None);
         self.shared.backups.forget(id);
+        self.shared.alerts.forget(self.workspace.slug.as_str());
         tracing::info!(workspace = %self.workspace.slug, %id, "deleted");
         Ok(())
     }
