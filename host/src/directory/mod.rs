@@ -5,14 +5,20 @@
 //! Starting ──ready──▶ Serving ──new revision, restart──▶ Held ──ready──▶ Serving
 //!     │                  │ crashed                         │ did not come up, blue neither
 //!     └──────▶ Unavailable ◀───────────────────────────────┘         Stopped: down by wish
+//!
+//! Serving ──nobody uses it──▶ Asleep ──a request──▶ Held (from stopped) ──▶ Serving
+//!                                └─────────────────── (from suspended) ───────▲
 //! ```
 //!
 //! Invariants: one [`Entry`] per living workspace *id* (a workspace deleted and created again under its slug has a new
 //! entry); a request counts itself in with [`Entry::enter`] *before* it reads the availability, so once the controller
-//! has set `Held` and seen [`Entry::idle`], no request is on the instance.
+//! has set `Held` and seen [`Entry::idle`], no request is on the instance. The same goes for `Asleep`: a request that reads it
+//! says so ([`Activity::want_awake`]), and one that read `Serving` before is counted in already.
 
+mod activity;
 mod internal;
 
+pub use activity::Activity;
 pub use internal::InternalPaths;
 
 use std::{
@@ -54,6 +60,8 @@ pub struct Entry {
     pub tier: TierName,
     /// Signs what its Backstage believes.
     pub signing: Arc<SigningKey>,
+    /// Whether anybody uses it.
+    pub activity: Arc<Activity>,
     availability: watch::Sender<Availability>,
     in_flight: AtomicU64,
     became_idle: Notify,
@@ -66,6 +74,8 @@ pub enum Availability {
     Serving(Endpoint),
     /// It waits: a start or a restart is under way. The reason is for people ("starting", "new configuration").
     Held(&'static str),
+    /// It waits, and has said that it wants it awake: nobody used it for a while.
+    Asleep,
     /// 503: down by wish.
     Stopped,
     /// 503 with `Retry-After`: it does not come up. The reason may be shown to the workspace's own users.
@@ -86,6 +96,9 @@ pub struct Endpoint {
     pub boot: InstanceId,
     /// What it runs.
     pub revision: Digest,
+    /// How often it was suspended and came back. Part of the pool's key too: an instance that slept closes the connections
+    /// that it finds old, while a request may be on its way on one.
+    pub resumed: u32,
 }
 
 /// A request that counts as being on the instance until this is dropped. What lives long drops it and follows [`Entry::left`].
@@ -148,7 +161,22 @@ impl Entry {
             slug,
             tier,
             signing,
+            activity: Activity::new(),
             availability,
+            in_flight: AtomicU64::new(0),
+            became_idle: Notify::new(),
+        })
+    }
+
+    /// The same life of the workspace in another tier: what was offered and its activity go on.
+    pub fn in_tier(&self, tier: TierName) -> Arc<Self> {
+        Arc::new(Self {
+            id: self.id,
+            slug: self.slug.clone(),
+            tier,
+            signing: self.signing.clone(),
+            activity: self.activity.clone(),
+            availability: watch::Sender::new(self.availability()),
             in_flight: AtomicU64::new(0),
             became_idle: Notify::new(),
         })

@@ -17,21 +17,26 @@ mod distribution;
 mod home;
 mod launch;
 mod logs;
+mod pageout;
+mod pool;
 mod ports;
 pub mod probe;
 mod process;
 mod procfs;
 mod report;
 mod session;
+mod suspend;
 mod watched;
 
 pub use distribution::{Distribution, DistributionError};
 pub use home::Home;
 pub use launch::Launch;
 pub use logs::MAX_LOG_LINES;
+pub use pool::WarmPool;
 pub use ports::{NoFreePort, pick_port};
 pub use process::ProcessDriver;
 pub use procfs::kernel_boot_id;
+pub use suspend::{NoSuspension, can_suspend};
 pub use report::{Failure, FailurePhase, Report, Started};
 
 use std::{
@@ -74,7 +79,15 @@ pub trait Process: Send + Sync {
     fn exit(&self) -> Option<Exit>;
     /// Waits until it has ended. Cancel-safe.
     async fn ended(&self);
-    /// SIGTERM to the leader: Backstage finishes what it does, then ends.
+    /// Whether it is stopped: by [`Process::suspend`], in this life of the daemon or an earlier one.
+    fn is_suspended(&self) -> bool;
+    /// Resident memory of the leader, bytes; 0 once it is gone.
+    fn resident_bytes(&self) -> u64;
+    /// Stops its session and has its memory written to swap. Takes 0.3–0.6 s. After an error it runs as before.
+    async fn suspend(&self) -> Result<(), DriverError>;
+    /// Lets its session run again; fine if it does already.
+    fn resume(&self);
+    /// SIGTERM to the leader: Backstage finishes what it does, then ends. A suspended one is let run for it.
     fn terminate(&self);
     /// SIGKILL to everything in its session.
     async fn kill(&self);
@@ -157,6 +170,9 @@ pub enum DriverError {
     /// The process ended before it was known.
     #[error("the process ended at once ({0})")]
     EndedAtOnce(Exit),
+    /// Its memory can't be written to swap.
+    #[error("cannot suspend the instance: {0}")]
+    Suspend(io::Error),
     /// The start message can't be handed over.
     #[error("cannot hand the start message to the instance: {0}")]
     Message(io::Error),
@@ -170,6 +186,7 @@ impl DriverError {
             Self::File { .. } => "file",
             Self::Spawn { .. } => "spawn",
             Self::EndedAtOnce(_) => "ended",
+            Self::Suspend(_) => "suspend",
             Self::Message(_) => "message",
         }
     }

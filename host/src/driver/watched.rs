@@ -14,7 +14,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{DriverError, Exit, Launch, Process, ProcessIdentity, session};
+use super::{DriverError, Exit, Launch, Process, ProcessIdentity, procfs, session, suspend};
 
 /// A pipe holds 64 KiB before a write waits.
 const MAX_MESSAGE_BYTES: usize = 60 << 10;
@@ -114,10 +114,33 @@ impl Process for Watched {
         }
     }
 
+    fn is_suspended(&self) -> bool {
+        let ProcessIdentity { pid, start_ticks, .. } = self.identity;
+        procfs::stat(pid).is_some_and(|stat| stat.start_ticks == start_ticks && stat.is_stopped())
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        if self.exit().is_some() { 0 } else { procfs::resident(self.identity.pid) }
+    }
+
+    async fn suspend(&self) -> Result<(), DriverError> {
+        let (pidfd, ProcessIdentity { pid, start_ticks, .. }) = (self.pidfd.clone(), self.identity.clone());
+        let work = tokio::task::spawn_blocking(move || suspend::suspend(&pidfd, pid, start_ticks));
+        work.await.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(DriverError::Suspend)
+    }
+
+    fn resume(&self) {
+        let ProcessIdentity { pid, start_ticks, .. } = self.identity;
+        // The leader answers requests; its children are looked for meanwhile.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+        let pidfd = self.pidfd.clone();
+        tokio::task::spawn_blocking(move || suspend::resume(&pidfd, pid, start_ticks));
+    }
+
     fn terminate(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
         // A stopped process would sleep through it.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+        self.resume();
     }
 
     async fn kill(&self) {

@@ -56,11 +56,7 @@ impl Work<'_> {
             Some(entry) if entry.tier == tier => None,
             // Refused by the renderer (UnknownTier): what serves goes on under the policies it had.
             Some(_) if self.shared.policies.snapshot().tier(&tier).is_none() => None,
-            Some(entry) => {
-                let fresh = Entry::new(id, slug, tier, entry.signing.clone());
-                fresh.publish(entry.availability());
-                Some(fresh)
-            }
+            Some(entry) => Some(entry.in_tier(tier)),
             None => {
                 let issuer = format!("{}/api/auth", self.shared.public_url(&slug));
                 let stored = self.shared.registry.signing_key(id).await?;

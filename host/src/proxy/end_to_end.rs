@@ -102,7 +102,7 @@ async fn start_echo(seen: Seen) -> SocketAddr {
 }
 
 fn serving(address: SocketAddr) -> Availability {
-    Availability::Serving(Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") })
+    Availability::Serving(Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 })
 }
 
 impl Rig {

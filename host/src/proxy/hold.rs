@@ -1,5 +1,6 @@
-//! Requests that wait for an instance: it starts, restarts, or died a moment ago. They keep their body with the client, don't
-//! count as being on the instance, and leave in any order.
+//! Requests that wait for an instance: it sleeps, starts, restarts, or died a moment ago. They keep their body with the client,
+//! don't count as being on the instance, and leave in any order. One that meets its workspace asleep says that it wants it awake;
+//! whoever comes after it, and whether it stays itself, changes nothing about that.
 
 use std::{
     collections::HashMap,
@@ -18,6 +19,8 @@ use crate::{
 
 /// How often a waiting request makes sure that its workspace still exists.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest wait of a browser that shows what it gets: then it gets a page that follows how far the workspace is.
+pub(super) const BROWSER_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait for the controller to notice that an instance is gone.
 const NOTICE: Duration = Duration::from_secs(15);
 
@@ -45,12 +48,23 @@ impl Hold {
         Self { directory, waiting: Mutex::default(), per_workspace, timeout, gauge }
     }
 
-    /// The instance, and the mark that a request is on it; waits if it must.
-    pub async fn endpoint(&self, entry: &Arc<Entry>) -> Result<(InFlight, Endpoint), ProxyError> {
+    /// The instance, and the mark that a request is on it; waits if it must. A `browser` waits for [`BROWSER_PATIENCE`] only.
+    pub async fn endpoint(&self, entry: &Arc<Entry>, browser: bool) -> Result<(InFlight, Endpoint), ProxyError> {
         match admit(entry)? {
-            Some(found) => Ok(found),
+            Ok(found) => Ok(found),
             // The rare way is on the heap, so that it costs the others nothing.
-            None => Box::pin(self.wait(entry, None)).await,
+            Err(_) => Box::pin(self.wait(entry, None, browser)).await,
+        }
+    }
+
+    /// How far the workspace is, for whoever does not want to wait: an error, unless it serves. Wakes it as a request does.
+    pub fn progress(&self, entry: &Arc<Entry>) -> Result<(), ProxyError> {
+        match admit(entry)? {
+            Ok(_) => Ok(()),
+            Err(stage) => {
+                self.directory.wake(entry.id);
+                Err(ProxyError::Waking(stage))
+            }
         }
     }
 
@@ -60,29 +74,39 @@ impl Hold {
         entry: &Arc<Entry>,
         dead: &Endpoint,
     ) -> Result<(InFlight, Endpoint), ProxyError> {
-        Box::pin(self.wait(entry, Some(dead))).await
+        Box::pin(self.wait(entry, Some(dead), false)).await
     }
 
-    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>) -> Result<(InFlight, Endpoint), ProxyError> {
+    async fn wait(
+        &self,
+        entry: &Arc<Entry>,
+        dead: Option<&Endpoint>,
+        browser: bool,
+    ) -> Result<(InFlight, Endpoint), ProxyError> {
         let _place = self.enter(entry.id)?;
         self.directory.wake(entry.id);
-        let deadline = Instant::now() + self.timeout;
+        let patience = if browser { BROWSER_PATIENCE.min(self.timeout) } else { self.timeout };
+        let deadline = Instant::now() + patience;
         let notice = Instant::now() + NOTICE.min(self.timeout);
         let mut changes = entry.subscribe();
         loop {
             // Marks the value as seen before it is read, so that no change falls between.
             changes.borrow_and_update();
-            match admit(entry)? {
-                Some((_, endpoint)) if dead == Some(&endpoint) && Instant::now() >= notice => {
+            let stage = match admit(entry)? {
+                Ok((_, endpoint)) if dead == Some(&endpoint) && Instant::now() >= notice => {
                     return Err(ProxyError::Connect("it refuses connections".into()));
                 }
-                Some((_, endpoint)) if dead == Some(&endpoint) => {}
-                Some(found) => return Ok(found),
-                None => {}
-            }
+                Ok((_, endpoint)) if dead == Some(&endpoint) => "starting again",
+                Ok(found) => return Ok(found),
+                Err(stage) => stage,
+            };
             let now = Instant::now();
             if now >= deadline {
-                return Err(ProxyError::HeldTooLong);
+                return Err(if browser { ProxyError::Waking(stage) } else { ProxyError::HeldTooLong });
+            }
+            if entry.availability() == Availability::Asleep {
+                // Again and again: a hint may be dropped, and at rest no scan looks at a sleeper.
+                self.directory.wake(entry.id);
             }
             let _ = timeout_at(deadline.min(now + LOOK_AGAIN), changes.changed()).await;
             if self.directory.get(entry.slug.as_str()).is_none_or(|current| current.id != entry.id) {
@@ -102,13 +126,17 @@ impl Hold {
     }
 }
 
-/// What becomes of a request now; `None` if it must wait. The mark is set before the availability is read, and dropped
-/// again where there is no instance, or no restart could ever begin.
-fn admit(entry: &Arc<Entry>) -> Result<Option<(InFlight, Endpoint)>, ProxyError> {
+/// What becomes of a request now; what is going on if it must wait. The mark is set before the availability is read, and
+/// dropped again where there is no instance, or no restart could ever begin.
+fn admit(entry: &Arc<Entry>) -> Result<Result<(InFlight, Endpoint), &'static str>, ProxyError> {
     let in_flight = entry.enter();
     match entry.availability() {
-        Availability::Serving(endpoint) => Ok(Some((in_flight, endpoint))),
-        Availability::Held(_) => Ok(None),
+        Availability::Serving(endpoint) => Ok(Ok((in_flight, endpoint))),
+        Availability::Held(stage) => Ok(Err(stage)),
+        Availability::Asleep => {
+            entry.activity.want_awake();
+            Ok(Err("waking up"))
+        }
         Availability::Stopped => Err(ProxyError::Stopped),
         Availability::Unavailable { reason, retry_after } => Err(ProxyError::Unavailable { reason, retry_after }),
     }
@@ -145,7 +173,7 @@ mod tests {
     }
     fn serving() -> Endpoint {
         let address = "127.0.0.1:9".parse().expect("an address");
-        Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") }
+        Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 }
     }
     fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
         let (directory, _hints) = Directory::new();
@@ -159,7 +187,7 @@ mod tests {
         let (hold, entry) = rig(10, Duration::from_secs(60));
         let waiting = tokio::spawn({
             let (hold, entry) = (hold.clone(), entry.clone());
-            async move { hold.endpoint(&entry).await.map(|(_, endpoint)| endpoint) }
+            async move { hold.endpoint(&entry, false).await.map(|(_, endpoint)| endpoint) }
         });
         while hold.gauge.get() == 0 {
             tokio::task::yield_now().await;
@@ -175,19 +203,36 @@ mod tests {
     #[tokio::test]
     async fn a_full_room_a_deadline_and_a_wish_are_three_answers() {
         let (hold, entry) = rig(0, Duration::from_secs(60));
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::TooManyHeld)));
+        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::TooManyHeld)));
         let (hold, entry) = rig(1, Duration::ZERO);
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::HeldTooLong)));
+        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::HeldTooLong)));
         entry.publish(Availability::Stopped);
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::Stopped)));
+        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::Stopped)));
         let endpoint = serving();
         entry.publish(Availability::Serving(endpoint.clone()));
-        assert!(hold.endpoint(&entry).await.is_ok());
+        assert!(hold.endpoint(&entry, false).await.is_ok());
         assert!(matches!(hold.endpoint_after(&entry, &endpoint).await, Err(ProxyError::Connect(_))));
         hold.directory.remove(&entry.slug, entry.id);
         entry.publish(Availability::Held("starting"));
         let (hold, entry) = (Hold { timeout: Duration::from_secs(60), ..Arc::into_inner(hold).expect("one") }, entry);
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::NoWorkspace)));
+        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::NoWorkspace)));
+        assert_eq!(entry.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_is_wanted_once_a_request_met_it_and_a_browser_is_told_after_its_patience() {
+        tokio::time::pause();
+        let (hold, entry) = rig(10, Duration::from_secs(60));
+        entry.publish(Availability::Asleep);
+        assert!(!entry.activity.is_wanted());
+        let began = Instant::now();
+        assert!(matches!(hold.endpoint(&entry, true).await, Err(ProxyError::Waking("waking up"))));
+        assert!((BROWSER_PATIENCE..Duration::from_secs(3)).contains(&began.elapsed()));
+        assert!(entry.activity.is_wanted(), "though the browser has left");
+        entry.publish(Availability::Held("starting"));
+        assert!(matches!(hold.progress(&entry), Err(ProxyError::Waking("starting"))));
+        entry.publish(Availability::Serving(serving()));
+        assert!(hold.progress(&entry).is_ok());
         assert_eq!(entry.in_flight(), 0);
     }
 }
