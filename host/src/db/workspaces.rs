@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Digest, Slug, TierName, WorkspaceId},
-    model::{DesiredState, Spec, Status, Workspace},
+    model::{DesiredState, Sleep, Spec, Status, Workspace},
 };
 
 /// A workspace and what the controller remembers of it from one run of the daemon to the next.
@@ -32,6 +32,8 @@ pub struct Progress {
     pub rendered: Option<Digest>,
     /// `spec.restarts` that has been acted on (a backoff cleared, a failed revision given another chance).
     pub restarts_seen: i64,
+    /// That it sleeps.
+    pub sleep: Option<Sleep>,
 }
 
 /// What the directory needs of a workspace.
@@ -44,6 +46,8 @@ pub struct DirectoryRow {
     pub tier: TierName,
     /// Whether its instance should run.
     pub desired: DesiredState,
+    /// Whether it sleeps.
+    pub asleep: bool,
     /// PKCS#8.
     pub signing_key: Vec<u8>,
 }
@@ -139,7 +143,7 @@ impl Registry {
     pub async fn directory_rows(&self) -> Result<Vec<DirectoryRow>, RegistryError> {
         const OPERATION: &str = "load the workspaces";
         let rows = sqlx::query(
-            "SELECT w.id, w.slug, w.spec, k.sealed FROM workspaces w JOIN signing_keys k ON k.workspace_id = w.id \
+            "SELECT w.id, w.slug, w.spec, k.sealed, w.progress FROM workspaces w JOIN signing_keys k ON k.workspace_id = w.id \
              WHERE w.deleting = 0",
         )
         .fetch_all(&self.reader)
@@ -160,6 +164,7 @@ impl Registry {
                     slug: read_id("slug", &text(1)?)?,
                     tier,
                     desired,
+                    asleep: read_json::<Progress>("progress", &text(4)?)?.sleep.is_some(),
                     signing_key: self.master_key.open("signing key", &text(3)?)?,
                 })
             })

@@ -101,6 +101,8 @@ async fn load(shared: &Shared) -> Result<(), StartError> {
         let entry = Entry::new(row.id, row.slug, row.tier, Arc::new(key));
         if row.desired == DesiredState::Stopped {
             entry.publish(Availability::Stopped);
+        } else if row.asleep {
+            entry.publish(Availability::Asleep);
         }
         entries.push(entry);
     }

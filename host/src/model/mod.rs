@@ -2,10 +2,12 @@
 //! change) and *status* (what is, with the generation it speaks of). API, CLI and config sources write specs; only the
 //! controller in `lifecycle` writes statuses. Everything here is plain data.
 
+mod sleep;
 mod spec;
 mod status;
 mod tier;
 
+pub use sleep::{Rung, Sleep, SleepCause};
 pub use spec::{DesiredState, MAX_CATALOG_BYTES, Owner, SecretRef, Spec};
 pub use status::{Condition, ConditionKind, Phase, PluginOutcome, PluginReport, Status, Truth};
 pub use tier::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules, Window};

@@ -1,0 +1,158 @@
+//! The warm pool: launchers that have loaded the distribution's code and wait for a start message. Two thirds of a start are
+//! over then.
+//!
+//! A warm process stands in a directory of its own, named by the instance that it may become:
+//!
+//! ```text
+//! <data_dir>/pool/<instance id>/      its working directory: report.jsonl, instance.log
+//!        │ prepare: the directory is *moved*, and its process with it
+//!        ▼
+//! <home>/run/<instance id>/
+//! ```
+//!
+//! So everything that holds for a process that was started for its workspace (the working directory that proves it ours, the
+//! search for orphans, what a confinement allows it) holds for this one too, and nothing is handed to it that it has to be
+//! trusted with: it gets the same start message down the same pipe. A process is given away once, and never comes back. If the daemon
+//! ends, their pipes close and they end by themselves.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Process, watched::Watched};
+use crate::ids::InstanceId;
+
+/// Longest time between the choice of a warm process and its start: past it the start was given up.
+const RESERVED_FOR: Duration = Duration::from_secs(60);
+
+/// The waiting processes.
+pub struct WarmPool {
+    dir: PathBuf,
+    slots: Mutex<Slots>,
+}
+
+/// How warm it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Warmth {
+    /// Processes that wait.
+    pub waiting: usize,
+    /// Their resident memory, bytes.
+    pub resident_bytes: u64,
+}
+
+#[derive(Default)]
+struct Slots {
+    /// Oldest first: the likeliest to have loaded everything.
+    waiting: VecDeque<Warm>,
+    /// Chosen for a start that is under way.
+    reserved: HashMap<InstanceId, Warm>,
+}
+
+/// One waiting process.
+pub(super) struct Warm {
+    pub(super) id: InstanceId,
+    pub(super) process: Arc<Watched>,
+    /// Where it stands.
+    pub(super) dir: PathBuf,
+    since: Instant,
+}
+
+impl WarmPool {
+    /// An empty pool in `dir`, which is emptied: what an earlier daemon left there ends by itself, its pipe is closed.
+    pub fn open(dir: PathBuf) -> io::Result<Self> {
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(Self { dir, slots: Mutex::default() })
+    }
+
+    /// Where a new process stands.
+    pub(super) fn slot(&self, id: InstanceId) -> PathBuf {
+        self.dir.join(id.to_string())
+    }
+
+    /// The folder of all slots.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn add(&self, id: InstanceId, process: Arc<Watched>) {
+        let warm = Warm { id, process, dir: self.slot(id), since: Instant::now() };
+        self.lock().waiting.push_back(warm);
+    }
+
+    /// Chooses a process for a start; the id under which it waits.
+    pub(super) fn reserve(&self) -> Option<InstanceId> {
+        let mut slots = self.lock();
+        while let Some(mut warm) = slots.waiting.pop_front() {
+            if warm.process.exit().is_none() {
+                let id = warm.id;
+                warm.since = Instant::now();
+                slots.reserved.insert(id, warm);
+                return Some(id);
+            }
+            remove(&warm.dir);
+        }
+        None
+    }
+
+    /// Where the process chosen under this id stands.
+    pub(super) fn reserved_dir(&self, id: InstanceId) -> Option<PathBuf> {
+        self.lock().reserved.get(&id).map(|warm| warm.dir.clone())
+    }
+
+    /// The chosen process, given away for good.
+    pub(super) fn take(&self, id: InstanceId) -> Option<Arc<Watched>> {
+        self.lock().reserved.remove(&id).map(|warm| warm.process)
+    }
+
+    /// Lets a chosen process go whose start was given up: dropped, its pipe closes and it ends.
+    pub(super) fn give_up(&self, id: InstanceId) {
+        let warm = self.lock().reserved.remove(&id);
+        if let Some(warm) = warm {
+            remove(&warm.dir);
+        }
+    }
+
+    /// Forgets what has ended or was chosen in vain, and ends what is more than `want`. What is left.
+    pub(super) fn tidy(&self, want: usize) -> Warmth {
+        let mut slots = self.lock();
+        let (mut kept, mut gone): (VecDeque<_>, Vec<_>) = Default::default();
+        for warm in std::mem::take(&mut slots.waiting) {
+            if warm.process.exit().is_none() && kept.len() < want {
+                kept.push_back(warm);
+            } else {
+                gone.push(warm);
+            }
+        }
+        slots.waiting = kept;
+        let stale: Vec<InstanceId> =
+            slots.reserved.iter().filter(|(_, warm)| warm.since.elapsed() > RESERVED_FOR).map(|(id, _)| *id).collect();
+        gone.extend(stale.into_iter().filter_map(|id| slots.reserved.remove(&id)));
+        let resident_bytes = slots.waiting.iter().map(|warm| warm.process.resident_bytes()).sum();
+        let warmth = Warmth { waiting: slots.waiting.len(), resident_bytes };
+        drop(slots);
+        for warm in gone {
+            remove(&warm.dir);
+        }
+        warmth
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove(dir: &Path) {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, dir = %dir.display(), "cannot remove a warm process's directory");
+        }
+        _ => {}
+    }
+}
