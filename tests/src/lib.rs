@@ -15,6 +15,7 @@ pub mod http;
 pub mod load;
 pub mod paths;
 pub mod processes;
+pub mod swap;
 pub mod tokens;
 pub mod wait;
 pub mod wire;

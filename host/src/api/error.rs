@@ -128,6 +128,7 @@ impl From<LifecycleError> for Problem {
             LifecycleError::Exists(_) => Kind::Exists,
             LifecycleError::NotOwner { .. } => Kind::NotOwner,
             LifecycleError::Deleting(_) => Kind::Deleting,
+            LifecycleError::Busy(_) => Kind::Busy,
             LifecycleError::Invalid(_) => Kind::Invalid,
             LifecycleError::RegistryUnavailable(_) => Kind::Unavailable,
             LifecycleError::Registry(reason) => {

@@ -18,6 +18,7 @@ mod logins;
 mod openapi;
 mod policies;
 mod serve;
+mod sleep;
 mod token;
 mod wait;
 mod workspaces;
@@ -114,6 +115,10 @@ pub fn admin_router(state: ApiState) -> Router {
                 .merge(axum::routing::patch(workspaces::patch).layer(large())),
         )
         .route("/v1/workspaces/{slug}/restart", post(workspaces::restart))
+        .route("/v1/workspaces/{slug}/wake", post(sleep::wake))
+        .route("/v1/workspaces/{slug}/suspend", post(sleep::suspend))
+        .route("/v1/workspaces/{slug}/sleep", post(sleep::sleep))
+        .route("/v1/workspaces/{slug}/stop", post(sleep::stop))
         .route("/v1/workspaces/{slug}/events", get(events::events))
         .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))

@@ -159,7 +159,7 @@ pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 }
 
 /// Runs a change to its end even if the client hangs up: axum drops a handler's future then.
-async fn detached<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, LifecycleError>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::spawn(change).await {

@@ -23,11 +23,7 @@ pub struct Activity {
 impl Activity {
     /// Used just now.
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            born: Instant::now(),
-            last: AtomicU64::new(0),
-            wanted: AtomicBool::new(false),
-        })
+        Arc::new(Self { born: Instant::now(), last: AtomicU64::new(0), wanted: AtomicBool::new(false) })
     }
 
     /// Somebody uses it at `now`, which the caller knows already.

@@ -36,8 +36,8 @@ pub use pool::WarmPool;
 pub use ports::{NoFreePort, pick_port};
 pub use process::ProcessDriver;
 pub use procfs::kernel_boot_id;
-pub use suspend::{NoSuspension, can_suspend};
 pub use report::{Failure, FailurePhase, Report, Started};
+pub use suspend::{NoSuspension, can_suspend};
 
 use std::{
     io,

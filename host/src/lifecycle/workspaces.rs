@@ -83,6 +83,9 @@ pub enum LifecycleError {
     /// It is being deleted.
     #[error("the workspace {0} is being deleted; wait until it is gone")]
     Deleting(Slug),
+    /// The controller did not get to it in time.
+    #[error("the workspace {0} is in the middle of something else (a start, a rollout); try again")]
+    Busy(Slug),
     /// The spec can't be used: says what and why.
     #[error("{0}")]
     Invalid(String),

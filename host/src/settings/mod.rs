@@ -2,8 +2,10 @@
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
 mod load;
+mod memory;
 
 pub use load::{SettingsError, load};
+pub use memory::MemorySettings;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -36,6 +38,8 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// When memory is short.
+    pub memory: MemorySettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
 }
@@ -171,6 +175,10 @@ pub struct InstanceSettings {
     pub drain_timeout_s: u64,
     /// Instances that start at the same time; the others wait their turn.
     pub max_starting: usize,
+    /// Processes that wait with Backstage's code loaded, so that a start takes a third: at least so many (about 195 MiB each).
+    pub warm_min: usize,
+    /// At most so many, learned from how many were started in a minute. 0 with `warm_min` 0: none.
+    pub warm_max: usize,
     /// Bytes after which an instance's log is rotated (one old file is kept).
     pub max_log_bytes: u64,
     /// Node binary; without it the one that the distribution names.
@@ -222,6 +230,7 @@ impl Default for Settings {
             auth: AuthSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            memory: MemorySettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -262,6 +271,8 @@ impl Default for InstanceSettings {
             stop_timeout_s: 20,
             drain_timeout_s: 30,
             max_starting: 2,
+            warm_min: 0,
+            warm_max: 0,
             max_log_bytes: 16 << 20,
             node: None,
         }

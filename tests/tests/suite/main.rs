@@ -11,5 +11,6 @@ mod front;
 mod isolation;
 mod lifecycle;
 mod policies;
+mod sleep;
 mod tokens;
 mod wrong_input;

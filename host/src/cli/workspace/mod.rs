@@ -8,12 +8,14 @@ mod follow_text;
 mod judge;
 mod login;
 mod show;
+mod sleep;
 mod wait;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::sleep::Ask;
 use super::{Global, client::Client, connection::Connection, failure::Failure};
 use crate::{ids::Slug, model::Workspace};
 
@@ -23,6 +25,7 @@ Examples:
   orbitd workspace list
   orbitd workspace set acme tier=enterprise app_config.app.title=\"Acme's portal\"
   orbitd workspace set acme desired=stopped          down until someone says otherwise; data is kept
+  orbitd workspace sleep acme                        until the next request; `suspend` keeps the process, in swap
   orbitd workspace logs acme -f
   orbitd workspace delete acme";
 
@@ -57,6 +60,14 @@ enum WorkspaceCommand {
     Events(follow_text::EventsArgs),
     /// Restart a workspace's instance; requests are held meanwhile, not failed
     Restart(change::RestartArgs),
+    /// Wake a sleeping workspace, as a request would
+    Wake(sleep::SleepArgs),
+    /// Suspend its instance: a few MiB of memory, back in a tenth of a second with the next request
+    Suspend(sleep::SleepArgs),
+    /// Stop its instance until the next request
+    Sleep(sleep::SleepArgs),
+    /// Stop its instance until someone says otherwise
+    Stop(sleep::SleepArgs),
     /// Make a one-time login URL for a browser
     Login(login::LoginArgs),
 }
@@ -85,6 +96,10 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Logs(args) => follow_text::logs(&client, args, global.json).await,
         WorkspaceCommand::Events(args) => follow_text::events(&client, args, global.json).await,
         WorkspaceCommand::Restart(args) => change::restart(&client, args, global.json).await,
+        WorkspaceCommand::Wake(args) => sleep::run(&client, Ask::Wake, args, global.json).await,
+        WorkspaceCommand::Suspend(args) => sleep::run(&client, Ask::Suspend, args, global.json).await,
+        WorkspaceCommand::Sleep(args) => sleep::run(&client, Ask::Sleep, args, global.json).await,
+        WorkspaceCommand::Stop(args) => sleep::run(&client, Ask::Stop, args, global.json).await,
         WorkspaceCommand::Login(args) => login::run(&client, args, global.json).await,
     }
 }

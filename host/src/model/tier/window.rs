@@ -55,7 +55,9 @@ impl FromStr for Window {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = |reason: String| format!("{text:?} is no window: {reason}; write it like \"Mon-Fri 08:00-18:00 Europe/Berlin\"");
+        let refuse = |reason: String| {
+            format!("{text:?} is no window: {reason}; write it like \"Mon-Fri 08:00-18:00 Europe/Berlin\"")
+        };
         let mut words = text.split_ascii_whitespace().peekable();
         let first = words.peek().copied().unwrap_or_default();
         let days = if first.starts_with(|c: char| c.is_ascii_digit()) {
