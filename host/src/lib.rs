@@ -7,9 +7,10 @@
 //! 3  api
 //! 2  lifecycle · proxy                                    (unaware of each other; they meet in `directory`)
 //! 1  directory · db · driver · provisioner · source · policy · authn   (siblings, unaware of each other)
-//! 0  ids · model · settings · identity
+//! 0  ids · model · settings · identity · door
 //! ```
 
+pub mod door;
 pub mod identity;
 pub mod ids;
 pub mod model;

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
@@ -108,6 +108,8 @@ impl Setup {
     /// Writes the directory, starts nothing.
     pub fn prepare(self) -> Daemon {
         let dir = tempfile::Builder::new().prefix("orbitd-test-").tempdir().expect("a temporary directory").keep();
+        // Instances have users of their own (where the tests run as root), who must be able to pass through.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).expect("opened");
         let dir = fs::canonicalize(dir).expect("it is there");
         let issuer = Issuer::new("test-key");
         let (proxy, admin_address) = (world::free_address(), world::free_address());

@@ -23,6 +23,8 @@ use clap::{Args, Parser, Subcommand};
 
 use failure::Failure;
 
+use crate::driver;
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 ok · 1 failed · 2 wrong usage · 3 not found · 4 conflict · 5 daemon not reachable
 
@@ -71,6 +73,12 @@ enum Command {
     /// Compile one policy module; the daemon starts this as a limited child
     #[command(hide = true)]
     CompilePolicy,
+    /// Confine this process and become an instance's Node; the daemon starts this as its child
+    #[command(hide = true)]
+    BecomeInstance {
+        /// What to give up, as JSON
+        order: String,
+    },
 }
 
 /// Runs the command of this process' arguments.
@@ -94,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::Token(args) => token::run(&global, args),
         // No runtime, no threads, no log before its limits are set.
         Command::CompilePolicy => return orbit_engine::compile_child::run(),
+        Command::BecomeInstance { order } => return driver::become_instance(&order),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

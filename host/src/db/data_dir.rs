@@ -60,7 +60,7 @@ impl DataDir {
         if metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(DataDirError::Foreign { path, owner: metadata.uid() });
         }
-        if metadata.mode() & 0o077 != 0 {
+        if metadata.mode() & 0o066 != 0 {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
         }
         let mut lock = OpenOptions::new()
@@ -91,6 +91,16 @@ impl DataDir {
         let workspaces = path.join("workspaces");
         DirBuilder::new().recursive(true).mode(0o700).create(&workspaces).map_err(unusable)?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Lets users of their own pass through to their homes: they can enter by a name they know, and list nothing. Everything else
+    /// here is 0600 or 0700 by itself.
+    pub fn let_users_through(&self) -> Result<(), DataDirError> {
+        for path in [self.path.clone(), self.path.join("workspaces")] {
+            let opened = fs::set_permissions(&path, fs::Permissions::from_mode(0o711));
+            opened.map_err(|source| DataDirError::Unusable { path, source })?;
+        }
+        Ok(())
     }
 
     /// The directory itself, absolute.

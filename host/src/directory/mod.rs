@@ -23,7 +23,6 @@ pub use internal::InternalPaths;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -34,6 +33,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
+    door::Door,
     identity::SigningKey,
     ids::{Digest, InstanceId, Slug, TierName, WorkspaceId},
 };
@@ -88,11 +88,11 @@ pub enum Availability {
 }
 
 /// A proven instance.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Loopback address.
-    pub address: SocketAddr,
-    /// Boot id: part of the connection pool's key, so that a reused port never gets another's connection.
+    /// Where its process is reached.
+    pub door: Door,
+    /// Boot id: part of the connection pool's key, so that no instance ever gets a connection of the one before.
     pub boot: InstanceId,
     /// What it runs.
     pub revision: Digest,

@@ -43,6 +43,16 @@ impl Home {
         Ok(Self { path: path.to_owned(), fd })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory of it, opened.
+    pub fn directory(&self, relative: &str) -> Result<OwnedFd, DriverError> {
+        self.open_at(relative, DIRECTORY, "open")
+    }
+
     /// Makes a directory (0700); `false` if there was one.
     pub fn create_dir(&self, relative: &str) -> Result<bool, DriverError> {
         let (parent, name) = self.parent_of(relative)?;

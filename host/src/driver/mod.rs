@@ -8,11 +8,13 @@
 //!
 //! Whose process is it? A process is *ours* when the pid, its start time and the kernel's boot id are the recorded ones *and* its
 //! working directory is that instance's own run directory, held through a pidfd; only then is it signalled. Whether it
-//! may be sent *traffic* is another question, answered by the boot secret ([`probe::prove`]): only that shows who listens on the port.
+//! may be sent *traffic* is another question, answered by its [`Door`] (which process listens there) and the boot secret
+//! ([`probe::prove`]: is it the start we think it is).
 //!
 //! Invariants: no secret in argv or environment; no file of a workspace's home is opened through a symbolic link; what an
 //! instance wrote (log, report) is read with a limit.
 
+mod confine;
 mod distribution;
 mod home;
 mod launch;
@@ -28,6 +30,7 @@ mod session;
 mod suspend;
 mod watched;
 
+pub use confine::{ConfineError, Confinement, Measure, become_instance};
 pub use distribution::{Distribution, DistributionError};
 pub use home::Home;
 pub use launch::Launch;
@@ -45,7 +48,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::ids::InstanceId;
+use crate::{door::Door, ids::InstanceId};
 
 /// Runs instances.
 #[async_trait::async_trait]
@@ -73,6 +76,8 @@ pub trait Driver: Send + Sync {
 pub trait Process: Send + Sync {
     /// Which process it is.
     fn identity(&self) -> ProcessIdentity;
+    /// Where it is reached.
+    fn door(&self) -> Door;
     /// Hands over the start message. Once.
     async fn release(&self, launch: &Launch) -> Result<(), DriverError>;
     /// How it ended; `None` while it lives. When this is `Some`, nothing of its session lives any more.

@@ -1,6 +1,6 @@
 //! Looks at what is: the directory's entry, the processes, whether the config is fresh. Makes the facts of it.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use time::OffsetDateTime;
 
@@ -222,14 +222,18 @@ impl Work<'_> {
             Offer::Held(reason) => Availability::Held(reason),
             Offer::Stopped => Availability::Stopped,
             Offer::Unavailable(retry_after) => Availability::Unavailable { reason: self.public_reason(), retry_after },
-            Offer::Serving(id) => match self.instances.iter().find(|row| row.instance.id == id) {
-                Some(row) => Availability::Serving(Endpoint {
-                    address: SocketAddr::from(([127, 0, 0, 1], row.instance.port)),
-                    boot: id,
-                    revision: row.instance.revision,
-                }),
-                None => Availability::Held("starting"),
-            },
+            Offer::Serving(id) => {
+                let row = self.instances.iter().find(|row| row.instance.id == id);
+                let process = self.live.instances.get(&id).and_then(|live| live.process.as_ref());
+                match row.zip(process) {
+                    Some((row, process)) => Availability::Serving(Endpoint {
+                        door: process.door(),
+                        boot: id,
+                        revision: row.instance.revision,
+                    }),
+                    None => Availability::Held("starting"),
+                }
+            }
         };
         self.live.publish(&availability);
     }

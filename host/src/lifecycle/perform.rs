@@ -13,6 +13,7 @@ use super::{
 use crate::{
     crashpoint,
     db::{DataDir, InstanceRow, InstanceState},
+    door::Door,
     driver::{Exit, FailurePhase, probe},
     ids::{Digest, InstanceId},
     model::{ConditionKind, Truth},
@@ -92,7 +93,10 @@ impl Work<'_> {
         let Some(row) = self.instances.iter().find(|row| row.instance.id == id).cloned() else { return Ok(()) };
         let Some(live) = self.live.instances.get_mut(&id) else { return Ok(()) };
         if live.serving_since.is_some() {
-            let healthy = health(&row).await;
+            let healthy = match &live.process {
+                Some(process) => health(&process.door(), &row).await,
+                None => Ok(()), // gone: the next step buries it
+            };
             self.shared.driver.limit_log(&home).await;
             match healthy {
                 Ok(()) => live.failed_checks = 0,
@@ -110,7 +114,10 @@ impl Work<'_> {
         let ready = match &report.started {
             // Before Backstage has started it only spends the processor's time on our questions.
             None => Err("Backstage has not finished starting".to_owned()),
-            Some(_) => self.prove_ready(&row).await,
+            Some(_) => match live.process.as_ref().map(|process| process.door()) {
+                Some(door) => self.prove_ready(&door, &row).await,
+                None => Err("it is gone".to_owned()),
+            },
         };
         match ready {
             Ok(()) => self.ready(&row, report, now).await,
@@ -125,8 +132,8 @@ impl Work<'_> {
     }
 
     /// Is it the one, is it ready, does a plugin answer?
-    async fn prove_ready(&self, row: &InstanceRow) -> Result<(), String> {
-        health(row).await.map_err(|error| error.to_string())?;
+    async fn prove_ready(&self, door: &Door, row: &InstanceRow) -> Result<(), String> {
+        health(door, row).await.map_err(|error| error.to_string())?;
         let revision = self.shared.registry.revision(self.id(), row.instance.revision).await;
         let has_catalog = revision
             .ok()
@@ -134,7 +141,7 @@ impl Work<'_> {
             .is_none_or(|revision| revision.plugins.iter().any(|plugin| plugin.as_str() == "catalog"));
         if has_catalog {
             let token = probe::derived(&row.instance.boot_secret, "probe");
-            probe::catalog(row.instance.port, &token).await.map_err(|error| error.to_string())?;
+            probe::catalog(door, &token).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -379,7 +386,7 @@ impl Work<'_> {
     }
 }
 
-async fn health(row: &InstanceRow) -> Result<(), probe::ProbeError> {
-    probe::prove(row.instance.port, row.instance.id, &row.instance.boot_secret).await?;
-    probe::ready(row.instance.port).await
+async fn health(door: &Door, row: &InstanceRow) -> Result<(), probe::ProbeError> {
+    probe::prove(door, row.instance.id, &row.instance.boot_secret).await?;
+    probe::ready(door).await
 }

@@ -16,7 +16,7 @@ use crate::{
     db::{DataDir, InstanceRow, InstanceState},
     driver::{Launch, pick_port, probe},
     ids::{Digest, InstanceId},
-    model::{Instance, Revision},
+    model::{Instance, ResourceRules, Revision},
 };
 
 impl Work<'_> {
@@ -131,6 +131,7 @@ impl Work<'_> {
             port,
             app_config: app_config.to_string(),
             host_config: host_config.to_string(),
+            resources: self.resources(),
             plugins: revision.plugins.clone(),
             secrets,
             catalog: revision.catalog.clone(),
@@ -149,6 +150,12 @@ impl Work<'_> {
         let url = format!("http://127.0.0.1:{port}");
         let state = InstanceState::Starting;
         Ok(Ok((InstanceRow { instance, url, database_name: database, state, kernel_boot: None }, launch)))
+    }
+
+    /// What its tier gives an instance; an unknown tier, the defaults.
+    fn resources(&self) -> ResourceRules {
+        let policies = self.shared.policies.snapshot();
+        policies.tier(&self.workspace.spec.tier).map(|tier| tier.rules().resources).unwrap_or_default()
     }
 
     async fn secrets_of(&self, revision: &Revision) -> Result<BTreeMap<String, Vec<u8>>, String> {

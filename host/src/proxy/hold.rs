@@ -158,6 +158,7 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
     use crate::{
+        door::Door,
         identity::SigningKey,
         ids::{Digest, InstanceId},
     };
@@ -172,8 +173,8 @@ mod tests {
         )
     }
     fn serving() -> Endpoint {
-        let address = "127.0.0.1:9".parse().expect("an address");
-        Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 }
+        let door = Door::new(std::path::Path::new("/nowhere"), 1);
+        Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 }
     }
     fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
         let (directory, _hints) = Directory::new();

@@ -326,7 +326,7 @@ async fn connect_anew(
     loop {
         attempt += 1;
         proxy.metrics.connects.inc();
-        match Link::connect(endpoint.address).await {
+        match Link::connect(&endpoint.door).await {
             Ok(link) => return Ok((link, in_flight, endpoint)),
             Err(error) if attempt >= MAX_ATTEMPTS => return Err(ProxyError::Connect(error.to_string())),
             Err(_) => {

@@ -1,6 +1,6 @@
-//! Parked connections to instances, by workspace, boot id and how often the instance came back from being suspended: a port
-//! that is used again by another instance never meets a connection of the one before (catalogue H-15), and no request is
-//! written on a connection that an instance closes as the first thing after its sleep.
+//! Parked connections to instances, by workspace, boot id and how often the instance came back from being suspended: no instance
+//! ever meets a connection of the one before (catalogue H-15), and no request is written on a connection that an instance
+//! closes as the first thing after its sleep.
 
 use std::{
     collections::HashMap,

@@ -1,9 +1,11 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod confine;
 mod load;
 mod memory;
 
+pub use confine::{ConfineMode, ConfineSettings};
 pub use load::{SettingsError, load};
 pub use memory::MemorySettings;
 
@@ -40,6 +42,8 @@ pub struct Settings {
     pub instances: InstanceSettings,
     /// When memory is short.
     pub memory: MemorySettings,
+    /// How instances are kept apart.
+    pub confine: ConfineSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
 }
@@ -231,6 +235,7 @@ impl Default for Settings {
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             memory: MemorySettings::default(),
+            confine: ConfineSettings::default(),
             log: LogSettings::default(),
         }
     }

@@ -4,6 +4,7 @@
 //! echo stand-in, which shows bytes and faults that the real one can't be made to show.
 
 mod backstage;
+mod confinement;
 mod crashpoints;
 mod fixtures;
 mod floors;
