@@ -66,7 +66,7 @@ async fn a_spec_is_written_only_over_the_generation_that_was_read() {
     let rest = |generation| StatusUpdate {
         id: acme.id,
         status: &acme.status,
-        progress: &Progress { has_database: false, rendered: None, restarts_seen: 0 },
+        progress: &Progress { has_database: false, rendered: None, restarts_seen: 0, sleep: None },
         at_rest: Some(generation),
         events: &[],
         now,

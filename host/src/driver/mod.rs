@@ -35,7 +35,7 @@ pub use distribution::{Distribution, DistributionError};
 pub use home::Home;
 pub use launch::Launch;
 pub use logs::MAX_LOG_LINES;
-pub use pool::WarmPool;
+pub use pool::Warmth;
 pub use ports::{NoFreePort, pick_port};
 pub use process::ProcessDriver;
 pub use procfs::kernel_boot_id;
@@ -53,6 +53,12 @@ use crate::{door::Door, ids::InstanceId};
 /// Runs instances.
 #[async_trait::async_trait]
 pub trait Driver: Send + Sync {
+    /// The next instance's id, and its port if that is settled: a warm process that waits under them is chosen, if there is one.
+    fn next_instance(&self) -> (InstanceId, Option<u16>);
+    /// Brings the warm pool nearer to `want` processes: ends what is too many, or starts one if it may (`port`: a free one for it).
+    async fn keep_warm(&self, want: usize, port: Option<u16>) -> Result<Warmth, DriverError>;
+    /// Ports that are promised to warm processes.
+    fn warm_ports(&self) -> Vec<u16>;
     /// Writes the run directory of a new instance. Fails if there is one already.
     async fn prepare(&self, launch: &Launch) -> Result<(), DriverError>;
     /// Starts the process, which then waits for [`Process::release`].
@@ -178,6 +184,9 @@ pub enum DriverError {
     /// Its memory can't be written to swap.
     #[error("cannot suspend the instance: {0}")]
     Suspend(io::Error),
+    /// No warm process can be started here.
+    #[error("{0}")]
+    NotWarm(&'static str),
     /// The start message can't be handed over.
     #[error("cannot hand the start message to the instance: {0}")]
     Message(io::Error),
@@ -192,6 +201,7 @@ impl DriverError {
             Self::Spawn { .. } => "spawn",
             Self::EndedAtOnce(_) => "ended",
             Self::Suspend(_) => "suspend",
+            Self::NotWarm(_) => "not-warm",
             Self::Message(_) => "message",
         }
     }

@@ -58,6 +58,8 @@ pub(super) struct Warm {
     pub(super) process: Arc<Watched>,
     /// Where it stands.
     pub(super) dir: PathBuf,
+    /// The loopback port that it may listen on.
+    port: u16,
     since: Instant,
 }
 
@@ -81,20 +83,26 @@ impl WarmPool {
         &self.dir
     }
 
-    pub(super) fn add(&self, id: InstanceId, process: Arc<Watched>) {
-        let warm = Warm { id, process, dir: self.slot(id), since: Instant::now() };
+    pub(super) fn add(&self, id: InstanceId, port: u16, process: Arc<Watched>) {
+        let warm = Warm { id, process, dir: self.slot(id), port, since: Instant::now() };
         self.lock().waiting.push_back(warm);
     }
 
-    /// Chooses a process for a start; the id under which it waits.
-    pub(super) fn reserve(&self) -> Option<InstanceId> {
+    /// Ports of all of them.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let slots = self.lock();
+        slots.waiting.iter().chain(slots.reserved.values()).map(|warm| warm.port).collect()
+    }
+
+    /// Chooses a process for a start; the id under which it waits, and its port.
+    pub(super) fn reserve(&self) -> Option<(InstanceId, u16)> {
         let mut slots = self.lock();
         while let Some(mut warm) = slots.waiting.pop_front() {
             if warm.process.exit().is_none() {
-                let id = warm.id;
+                let (id, port) = (warm.id, warm.port);
                 warm.since = Instant::now();
                 slots.reserved.insert(id, warm);
-                return Some(id);
+                return Some((id, port));
             }
             remove(&warm.dir);
         }

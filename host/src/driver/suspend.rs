@@ -51,6 +51,16 @@ pub fn can_suspend() -> Result<(), NoSuspension> {
     judge(&memory, &status)
 }
 
+/// Whether the daemon may raise priorities, its own or others'.
+pub(super) fn may_set_priorities() -> bool {
+    has_sys_nice(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn has_sys_nice(status: &str) -> bool {
+    let capabilities = procfs::field(status, "CapEff").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    capabilities >> CAP_SYS_NICE & 1 == 1
+}
+
 fn judge(memory: &str, status: &str) -> Result<(), NoSuspension> {
     let kib = |name: &str| procfs::field(memory, name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
     if kib("SwapTotal") == 0 {
@@ -60,8 +70,7 @@ fn judge(memory: &str, status: &str) -> Result<(), NoSuspension> {
     if free < MIN_FREE_SWAP {
         return Err(NoSuspension::SwapFull(free >> 20));
     }
-    let capabilities = procfs::field(status, "CapEff").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
-    if capabilities >> CAP_SYS_NICE & 1 == 0 { Err(NoSuspension::NoRight) } else { Ok(()) }
+    if has_sys_nice(status) { Ok(()) } else { Err(NoSuspension::NoRight) }
 }
 
 /// Stops the session that `leader` leads and pages its members out. Blocks. On an error everything runs again.

@@ -98,8 +98,13 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
         }
     }
     let max_log_bytes = parts.settings.instances.max_log_bytes;
-    let driver =
-        ProcessDriver::new(parts.distribution.clone(), confinement, max_log_bytes).map_err(StartError::Proc)?;
+    let driver = ProcessDriver::new(
+        parts.distribution.clone(),
+        confinement,
+        max_log_bytes,
+        parts.data_dir.path().join("workspaces"),
+    )
+    .map_err(StartError::Proc)?;
     let provisioner = Arc::new(SqliteProvisioner);
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;

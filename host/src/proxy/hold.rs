@@ -222,7 +222,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_sleeper_is_wanted_once_a_request_met_it_and_a_browser_is_told_after_its_patience() {
-        tokio::time::pause();
         let (hold, entry) = rig(10, Duration::from_secs(60));
         entry.publish(Availability::Asleep);
         assert!(!entry.activity.is_wanted());

@@ -82,6 +82,13 @@ async function main() {
   // orbitd moves a waiting process into the workspace's home, directory and all: what Node remembers of its place is old.
   process.chdir('.');
   process.env.HOME = process.cwd();
+  process.env.TMPDIR = path.resolve('tmp');
+  if (start.user) {
+    // It was started before its user was known, as orbitd's; nothing of the workspace was read yet.
+    process.setgroups([]);
+    process.setgid(start.user);
+    process.setuid(start.user);
+  }
   const beganAt = waited ? performance.now() : 0; // a cold start counts from the start of the process
 
   const { InstanceConfig } = require('./config');

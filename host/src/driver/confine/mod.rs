@@ -41,6 +41,7 @@ use self::{cgroup::Cgroups, fence::Fence, order::Limits, owner::Users};
 use super::{Distribution, DriverError, Home, Launch};
 use crate::{
     ids::InstanceId,
+    model::ResourceRules,
     settings::{ConfineMode, ConfineSettings},
 };
 
@@ -60,6 +61,15 @@ pub struct Measure {
 #[error("instances can't be confined as `confine.mode` asks: {missing}; see `orbitd doctor`, or set confine.mode")]
 pub struct ConfineError {
     missing: String,
+}
+
+/// Where a warm process waits.
+pub(super) struct Slot<'a> {
+    pub id: InstanceId,
+    pub dir: &'a Path,
+    /// The folder of all workspaces' homes.
+    pub homes: &'a Path,
+    pub port: u16,
 }
 
 /// How this daemon confines its instances.
@@ -157,6 +167,46 @@ impl Confinement {
                 // Counts all processes of the user: of somebody else's user it would count strangers.
                 processes: some(resources.pids).filter(|_| user.is_some()),
             },
+        }
+    }
+
+    /// Why no process may be started before its workspace is known, if so.
+    ///
+    /// A warm process becomes the workspace's user when it is released, so until then it may pass through every workspace's home; what
+    /// keeps it out of the others' afterwards is its user. Without own users that would be nobody.
+    pub(super) fn forbids_warm(&self) -> Option<&'static str> {
+        (self.landlock && self.users.is_none())
+            .then_some("without a user of its own a warm process could reach other workspaces' files")
+    }
+
+    /// The same for a warm process, whose workspace is not known yet: fenced to its slot and the workspaces' homes. It is root until
+    /// it is released, and runs nothing but the distribution's code till then.
+    pub(super) fn warm_order(&self, slot: &Slot<'_>, distribution: &Distribution) -> Order {
+        let resources = ResourceRules::default();
+        let cgroups = self.cgroups.as_ref().map(|cgroups| cgroups.make(slot.id, &resources)).unwrap_or_default();
+        let fence = self.landlock.then(|| Fence {
+            read: [&self.read[..], &cgroups].concat(),
+            write: vec![slot.dir.to_owned(), slot.homes.to_owned()],
+            bind: vec![slot.port],
+        });
+        Order {
+            program: distribution.node.clone(),
+            launcher: distribution.launcher.clone(),
+            user: None,
+            fence,
+            cgroups,
+            limits: Limits {
+                open_files: some(resources.open_files),
+                file_bytes: some(resources.file_mb).map(|mb| mb << 20),
+                processes: some(resources.pids).filter(|_| self.users.is_some()),
+            },
+        }
+    }
+
+    /// The workspace is known now: its tier's limits instead of the usual ones.
+    pub(super) fn limit(&self, id: InstanceId, resources: &ResourceRules) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.make(id, resources);
         }
     }
 

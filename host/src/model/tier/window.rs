@@ -36,7 +36,7 @@ pub struct Window {
 impl Window {
     /// When it ends, seconds since 1970, if `at` (the same) lies in it.
     pub fn end_of(&self, at: i64) -> Option<i64> {
-        let now = Timestamp::from_second(at).ok()?.to_zoned(self.zone.clone());
+        let now = Timestamp::from_second(at).ok()?.to_zoned_datetime(self.zone.clone());
         let today = now.date();
         // One that began yesterday may still be open.
         [today, today.yesterday().ok()?].into_iter().find_map(|day| {
@@ -44,8 +44,8 @@ impl Window {
                 return None;
             }
             let last = if self.to > self.from { day } else { day.checked_add(1.day()).ok()? };
-            let begin = day.to_datetime(self.from).to_zoned(self.zone.clone()).ok()?.timestamp().as_second();
-            let end = last.to_datetime(self.to).to_zoned(self.zone.clone()).ok()?.timestamp().as_second();
+            let begin = day.to_datetime(self.from).to_zoned_datetime(self.zone.clone()).ok()?.timestamp().as_second();
+            let end = last.to_datetime(self.to).to_zoned_datetime(self.zone.clone()).ok()?.timestamp().as_second();
             (begin <= at && at < end).then_some(end)
         })
     }
