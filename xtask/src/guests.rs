@@ -1,8 +1,7 @@
 //! `cargo xtask guests`: builds the policies of `guests/` and puts them, encoded as components, into `policies/modules/`.
 //!
-//! The target is `wasm32-unknown-unknown`: such a module imports nothing. Where rustup can't bring the target, Debian's
-//! `rustc-web` compiles instead (facts: its standard library is built from source, about 40 s the first time). Nothing is
-//! done when neither sources nor compiler changed.
+//! What compiles and how is in `orbit_authoring::rust`, which policy projects outside of this repository use too; here is what
+//! is built, and that a missing compiler is installed. Nothing is done when neither sources nor compiler changed.
 
 use std::{
     ffi::OsStr,
@@ -14,16 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest::{self, SHA256};
 use clap::Parser;
-use wit_component::ComponentEncoder;
-
-const TARGET: &str = "wasm32-unknown-unknown";
-const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "rust-web-src", "rust-web-llvm", "lld-19"];
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-const DEBIAN_LINKER: &str = "wasm-ld-19";
-
-/// 32 KiB of stack instead of 1 MiB: fewer pages to reset after each decision. 512 KiB of memory from the start: a decision
-/// never has to grow it (see the SDK's allocator).
-const RUSTFLAGS: &str = "-Clink-arg=-zstack-size=32768 -Clink-arg=--initial-memory=524288";
+use orbit_authoring::rust::{self, DEBIAN_PACKAGES, TARGET, Toolchain};
 
 /// Shipped policies go to `policies/modules`, test fixtures to `policies/modules/fixtures`.
 const POLICIES: &[(&str, &str)] =
@@ -40,36 +30,24 @@ pub struct Args {
     pub force: bool,
 }
 
-/// What compiles the guests.
-enum Toolchain {
-    /// The one `cargo` itself uses, with the target installed.
-    Rustup,
-    /// Debian's compiler, with its standard library built from source.
-    Debian,
-}
-
 /// Builds what changed; prints each module's size and digest.
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?;
     let modules = root.join("policies/modules");
     let target_dir = target_dir(root).join("guests");
     let toolchain = toolchain()?;
-    let key = key(root, &toolchain)?;
+    let key = key(root, toolchain)?;
     let key_file = modules.join(".key");
     let complete = POLICIES.iter().all(|(name, folder)| modules.join(folder).join(format!("{name}.wasm")).is_file());
     if !args.force && complete && fs::read_to_string(&key_file).is_ok_and(|last| last == key) {
         println!("guests: {} modules are up to date", POLICIES.len());
         return Ok(());
     }
-    build(root, &target_dir, &toolchain)?;
+    build(root, &target_dir, toolchain)?;
     for (name, folder) in POLICIES {
-        let file = target_dir.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
+        let file = rust::built_file(&target_dir, name);
         let module = fs::read(&file).with_context(|| format!("the build left no {}", file.display()))?;
-        let component = ComponentEncoder::default()
-            .validate(true)
-            .module(&module)
-            .and_then(|encoder| encoder.encode())
-            .with_context(|| format!("{name} can't be encoded as a component"))?;
+        let component = rust::encode(&module).with_context(|| format!("policy {name}"))?;
         let folder = modules.join(folder);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         replace(&folder.join(format!("{name}.wasm")), &component)?;
@@ -79,27 +57,12 @@ pub fn run(args: &Args) -> Result<()> {
     replace(&key_file, key.as_bytes())
 }
 
-fn build(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result<()> {
+fn build(root: &Path, target_dir: &Path, toolchain: Toolchain) -> Result<()> {
     println!("guests: building {} policies for {TARGET}", POLICIES.len());
-    // The outer build's flags are for the host.
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(root.join("guests"))
-        .env("CARGO_TARGET_DIR", target_dir)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", RUSTFLAGS)
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .args(["build", "--release", "--locked", "--target", TARGET]);
+    let mut cargo = toolchain.cargo_build(&root.join("guests"), target_dir);
+    cargo.arg("--locked");
     for (name, _) in POLICIES {
         cargo.args(["--package", name]);
-    }
-    if let Toolchain::Debian = toolchain {
-        cargo
-            .env("RUSTC", DEBIAN_RUSTC)
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER)
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .arg("-Zbuild-std=std,panic_abort");
     }
     let status = cargo.status().context("cannot start cargo")?;
     ensure!(status.success(), "the guests do not build ({status}); what cargo said is above");
@@ -108,12 +71,8 @@ fn build(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result<()> {
 
 /// The compiler to use; installs Debian's where that is allowed, and else says how.
 fn toolchain() -> Result<Toolchain> {
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).unwrap_or_default();
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).is_dir() {
-        return Ok(Toolchain::Rustup);
-    }
-    if debian_is_complete() {
-        return Ok(Toolchain::Debian);
+    if let Some(toolchain) = Toolchain::find() {
+        return Ok(toolchain);
     }
     if output(Command::new("rustup").arg("--version")).is_some() {
         println!("guests: rustup target add {TARGET}");
@@ -132,8 +91,8 @@ fn toolchain() -> Result<Toolchain> {
             let _ = Command::new("apt-get").args(["update", "-q"]).status();
             install.status().context("cannot start apt-get")?;
         }
-        if debian_is_complete() {
-            return Ok(Toolchain::Debian);
+        if let Some(toolchain) = Toolchain::find() {
+            return Ok(toolchain);
         }
     }
     bail!(
@@ -142,27 +101,18 @@ fn toolchain() -> Result<Toolchain> {
     )
 }
 
-fn debian_is_complete() -> bool {
-    // The sources are a package of their own, and so is the linker.
-    let sysroot = output(Command::new(DEBIAN_RUSTC).args(["--print", "sysroot"])).unwrap_or_default();
-    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/std/Cargo.toml");
-    !sysroot.is_empty() && sources.is_file() && output(Command::new(DEBIAN_LINKER).arg("--version")).is_some()
-}
-
 /// What the modules depend on: every source, and the compiler.
-fn key(root: &Path, toolchain: &Toolchain) -> Result<String> {
+fn key(root: &Path, toolchain: Toolchain) -> Result<String> {
     let mut files = Vec::new();
     for folder in ["guests", "wit"] {
         collect(&root.join(folder), &mut files)?;
     }
-    files.push(root.join("xtask/src/guests.rs"));
+    for file in ["xtask/src/guests.rs", "host/authoring/src/rust.rs"] {
+        files.push(root.join(file));
+    }
     files.sort();
     let mut context = digest::Context::new(&SHA256);
-    let compiler = match toolchain {
-        Toolchain::Rustup => "rustc",
-        Toolchain::Debian => DEBIAN_RUSTC,
-    };
-    context.update(output(Command::new(compiler).arg("-vV")).unwrap_or_default().as_bytes());
+    context.update(toolchain.version().as_bytes());
     for file in files {
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         context.update(file.strip_prefix(root).unwrap_or(&file).as_os_str().as_encoded_bytes());

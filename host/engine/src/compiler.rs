@@ -18,7 +18,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use wasmtime::component::Component;
 
 use crate::{
-    CacheKey, LoadError, Runtime,
+    CacheKey, LoadError, Runtime, World,
     cache::{Cache, MAX_CODE_BYTES},
     shape,
     trusted::TrustedCode,
@@ -64,6 +64,13 @@ impl Compiled {
     /// SHA-256 of the module's bytes.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+    /// Which world it was built for.
+    ///
+    /// # Errors
+    /// None of ours, or of a version that this host does not speak.
+    pub fn world(&self) -> Result<World, LoadError> {
+        World::of(&self.exports)
     }
 }
 

@@ -16,6 +16,7 @@ mod cache;
 pub mod compile_child;
 mod compiler;
 mod error;
+mod inspect;
 mod policy;
 mod runtime;
 mod sandbox;
@@ -27,6 +28,7 @@ mod world;
 pub use cache::CacheKey;
 pub use compiler::{Compiled, Compiler, Isolation};
 pub use error::{CallError, CallErrorKind, LoadError};
+pub use inspect::{Inspection, inspect};
 pub use policy::{
     About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, RenderedConfig, Renderer, RendererRequest,
     Router, RouterDecision, RouterRequest,
@@ -34,4 +36,4 @@ pub use policy::{
 pub use runtime::Runtime;
 pub use sandbox::Limits;
 pub use shape::MAX_MODULE_BYTES;
-pub use world::World;
+pub use world::{SPOKEN_VERSIONS, World};

@@ -53,6 +53,9 @@ pub struct Binding {
     /// What one call may use.
     #[serde(default)]
     limits: LimitSettings,
+    /// Cases that must pass before it serves; a file inside the policies folder.
+    #[serde(default)]
+    pub tests: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -101,40 +104,35 @@ impl TierFile {
 impl Binding {
     /// Where the module is. It must lie in `folder`, symbolic links followed.
     pub fn module_path(&self, folder: &Path) -> Result<PathBuf, String> {
-        let named = self.module.display();
-        if !self.module.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-            return Err(format!("module {named} must be a path inside the policies folder"));
-        }
-        let path = folder.join(&self.module);
-        let real = path.canonicalize().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                format!("module {named} does not exist; build the policies (`cargo xtask guests`) or correct the path")
-            }
-            _ => format!("module {named} can't be read: {error}"),
-        })?;
-        let root = folder.canonicalize().map_err(|error| format!("the policies folder can't be read: {error}"))?;
-        if real.starts_with(root) { Ok(path) } else { Err(format!("module {named} leads out of the policies folder")) }
+        let advice =
+            "build the policies (`cargo xtask guests`, or `orbitd policy build` for your own) or correct the path";
+        inside(folder, "module", &self.module, advice)
+    }
+
+    /// Where its test cases are, if it names any; also inside `folder`.
+    pub fn tests_path(&self, folder: &Path) -> Result<Option<PathBuf>, String> {
+        let tests = self.tests.as_ref();
+        tests
+            .map(|tests| inside(folder, "tests", tests, "copy the cases beside the module or correct the path"))
+            .transpose()
     }
 
     /// The settings as JSON text, which is also what tells two versions of them apart.
     pub fn settings_json(&self) -> Result<String, String> {
         let mut settings = Map::new();
         for (key, value) in &self.settings {
-            settings.insert(key.clone(), json(value, key)?);
+            settings.insert(key.clone(), json_of(value, &format!("settings.{key}"))?);
         }
         Ok(Value::Object(settings).to_string())
     }
 
     /// The limits, with what the world has where the binding says nothing.
     pub fn limits(&self, world: World) -> Result<Limits, String> {
-        let (budget_ms, memory_bytes, result_bytes) = match world {
-            World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
-            World::Renderer => (500, 32 << 20, 4 << 20),
-        };
+        let defaults = default_limits(world);
         let limits = Limits {
-            budget: Duration::from_millis(self.limits.budget_ms.unwrap_or(budget_ms)),
-            memory_bytes: self.limits.memory_bytes.unwrap_or(memory_bytes),
-            result_bytes: self.limits.result_bytes.unwrap_or(result_bytes),
+            budget: self.limits.budget_ms.map_or(defaults.budget, Duration::from_millis),
+            memory_bytes: self.limits.memory_bytes.unwrap_or(defaults.memory_bytes),
+            result_bytes: self.limits.result_bytes.unwrap_or(defaults.result_bytes),
         };
         for (key, value, least, most) in [
             ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
@@ -149,22 +147,47 @@ impl Binding {
     }
 }
 
-fn json(value: &toml::Value, at: &str) -> Result<Value, String> {
+/// What a call may use where the binding says nothing.
+pub fn default_limits(world: World) -> Limits {
+    let (budget_ms, memory_bytes, result_bytes) = match world {
+        World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
+        World::Renderer => (500, 32 << 20, 4 << 20),
+    };
+    Limits { budget: Duration::from_millis(budget_ms), memory_bytes, result_bytes }
+}
+
+/// A file that a binding names (as `key`): it must lie in the policies folder, symbolic links followed.
+fn inside(folder: &Path, key: &str, file: &Path, advice: &str) -> Result<PathBuf, String> {
+    let named = file.display();
+    if !file.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("{key} {named} must be a path inside the policies folder"));
+    }
+    let path = folder.join(file);
+    let real = path.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{key} {named} does not exist; {advice}"),
+        _ => format!("{key} {named} can't be read: {error}"),
+    })?;
+    let root = folder.canonicalize().map_err(|error| format!("the policies folder can't be read: {error}"))?;
+    if real.starts_with(root) { Ok(path) } else { Err(format!("{key} {named} leads out of the policies folder")) }
+}
+
+/// TOML as JSON; `at` is for the error. Dates are refused: JSON has none.
+pub fn json_of(value: &toml::Value, at: &str) -> Result<Value, String> {
     Ok(match value {
         toml::Value::String(text) => Value::from(text.as_str()),
         toml::Value::Integer(number) => Value::from(*number),
         toml::Value::Float(number) => Value::from(*number),
         toml::Value::Boolean(truth) => Value::from(*truth),
         toml::Value::Datetime(_) => {
-            return Err(format!("settings.{at} is a date, which JSON has not: write it as text"));
+            return Err(format!("{at} is a date, which JSON has not: write it as text"));
         }
         toml::Value::Array(items) => {
-            Value::Array(items.iter().map(|item| json(item, at)).collect::<Result<_, String>>()?)
+            Value::Array(items.iter().map(|item| json_of(item, at)).collect::<Result<_, String>>()?)
         }
         toml::Value::Table(table) => {
             let mut object = Map::new();
             for (key, value) in table {
-                object.insert(key.clone(), json(value, &format!("{at}.{key}"))?);
+                object.insert(key.clone(), json_of(value, &format!("{at}.{key}"))?);
             }
             Value::Object(object)
         }
@@ -195,8 +218,13 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("out.wasm"), folder.join("link.wasm")).expect("linked");
         std::fs::write(folder.join("in.wasm"), "").expect("written");
         let at = |module: &str| {
-            Binding { module: module.into(), settings: toml::Table::new(), limits: LimitSettings::default() }
-                .module_path(&folder)
+            Binding {
+                module: module.into(),
+                settings: toml::Table::new(),
+                limits: LimitSettings::default(),
+                tests: None,
+            }
+            .module_path(&folder)
         };
         assert!(at("in.wasm").is_ok());
         for out in ["../out.wasm", "link.wasm", "/etc/passwd", "missing.wasm"] {

@@ -9,13 +9,16 @@
 //! or takes a lock that a load holds; a tier whose newest files can't be loaded keeps its last policies, and says why.
 
 mod answer;
+pub mod ask;
 mod binding;
 mod cache_key;
+pub mod cases;
 mod decision;
 mod loader;
 mod metrics;
 mod remembered;
 mod set;
+mod single;
 mod status;
 mod store;
 mod watch;
@@ -25,6 +28,7 @@ mod store_tests;
 #[cfg(test)]
 mod testing;
 
+pub use binding::default_limits;
 pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
@@ -33,5 +37,6 @@ pub use metrics::PolicyMetrics;
 /// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
 pub use orbit_engine::Isolation;
 pub use set::{PolicySet, TierPolicies};
+pub use single::Single;
 pub use status::{PolicyInfo, PolicyStatus, Refused, Reloaded, TierStatus};
 pub use store::{Policies, PolicyError, PolicyOptions};

@@ -133,11 +133,7 @@ impl TierPolicies {
             let inputs = policy.inputs();
             let headers = declared_headers(inputs, facts);
             let headers = borrowed(&headers);
-            let texts: Vec<(&str, String)> = inputs
-                .claims
-                .iter()
-                .filter_map(|name| claims.get(name).map(|value| (name.as_str(), value.to_string())))
-                .collect();
+            let texts = claim_texts(inputs, claims);
             let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
             let asked = AuthorizerRequest {
                 request: router_request(facts, &headers),
@@ -210,7 +206,7 @@ impl<P: Decides> Bound<P> {
     }
 }
 
-fn failure(error: CallError) -> (FailureKind, String) {
+pub(super) fn failure(error: CallError) -> (FailureKind, String) {
     let kind = match error.kind {
         CallErrorKind::Error => FailureKind::Error,
         CallErrorKind::Trap => FailureKind::Trap,
@@ -222,7 +218,7 @@ fn failure(error: CallError) -> (FailureKind, String) {
     (kind, error.message)
 }
 
-fn breach(reason: String) -> (FailureKind, String) {
+pub(super) fn breach(reason: String) -> (FailureKind, String) {
     (FailureKind::Contract, reason)
 }
 
@@ -247,7 +243,7 @@ fn key(inputs: &Inputs, asked: &RouterRequest<'_>) -> Key {
     key
 }
 
-fn router_request<'a>(facts: &RequestFacts<'a>, headers: &'a [(&'a str, &'a str)]) -> RouterRequest<'a> {
+pub(super) fn router_request<'a>(facts: &RequestFacts<'a>, headers: &'a [(&'a str, &'a str)]) -> RouterRequest<'a> {
     RouterRequest {
         workspace: facts.workspace.as_str(),
         tier: facts.tier.as_str(),
@@ -259,7 +255,7 @@ fn router_request<'a>(facts: &RequestFacts<'a>, headers: &'a [(&'a str, &'a str)
 }
 
 /// Values of the declared headers; bytes that are no UTF-8 are replaced, because a policy reads text.
-fn declared_headers<'a>(inputs: &'a Inputs, facts: &RequestFacts<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
+pub(super) fn declared_headers<'a>(inputs: &'a Inputs, facts: &RequestFacts<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
     let mut pairs = Vec::new();
     for name in &inputs.headers {
         for value in facts.headers.get_all(name.as_str()) {
@@ -269,6 +265,12 @@ fn declared_headers<'a>(inputs: &'a Inputs, facts: &RequestFacts<'a>) -> Vec<(&'
     pairs
 }
 
-fn borrowed<'a>(pairs: &'a [(&'a str, Cow<'a, str>)]) -> Vec<(&'a str, &'a str)> {
+/// JSON text of the declared claims that the token has.
+pub(super) fn claim_texts<'a>(inputs: &'a Inputs, claims: &Map<String, Value>) -> Vec<(&'a str, String)> {
+    let names = inputs.claims.iter();
+    names.filter_map(|name| claims.get(name).map(|value| (name.as_str(), value.to_string()))).collect()
+}
+
+pub(super) fn borrowed<'a>(pairs: &'a [(&'a str, Cow<'a, str>)]) -> Vec<(&'a str, &'a str)> {
     pairs.iter().map(|(name, value)| (*name, value.as_ref())).collect()
 }

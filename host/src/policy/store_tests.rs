@@ -168,6 +168,33 @@ async fn one_broken_tier_does_not_hold_up_another() {
     assert_eq!(policies.snapshot().tiers().count(), 1);
 }
 
+#[tokio::test]
+async fn a_module_that_fails_its_own_cases_is_not_swapped_in() {
+    let folder = Folder::new();
+    folder.write("r.test.toml", "[[case]]\nname = \"says one\"\nexpect.refuse.reason = \"one\"\n");
+    folder.write("pro.toml", TIER.replace("\"r.wasm\"", "\"r.wasm\"\ntests = \"r.test.toml\""));
+    let policies = folder.open();
+    assert_eq!(ask(&policies.snapshot()), "one");
+    folder.write("r.wasm", testing::router(404, "two"));
+    let reloaded = policies.reload().await.expect("it looks");
+    let reason = &reloaded.refused.first().expect("refused").1;
+    assert!(!reloaded.swapped && reason.contains("fails 1 of 1 cases of r.test.toml"), "{reason}");
+    assert!(reason.contains("\"says one\": refuse.reason: expected \"one\", got \"two\""), "{reason}");
+    assert_eq!(ask(&policies.snapshot()), "one");
+    folder.write("r.test.toml", "[[case]]\nname = \"says two\"\nexpect.refuse.reason = \"two\"\n");
+    assert!(policies.reload().await.expect("it looks").swapped, "other cases let it in");
+    assert_eq!(ask(&policies.snapshot()), "two");
+    // Cases alone: the policy that serves is judged again, and what it fails is said.
+    folder.write("r.test.toml", "[[case]]\nname = \"x\"\nexpect.forward = {}\n");
+    assert_eq!(policies.reload().await.expect("it looks").refused.len(), 1);
+    folder.write("r.test.toml", "[[case]]\nname = \"x\"\nexpct.forward = {}\n");
+    let refused = policies.reload().await.expect("it looks").refused;
+    assert!(refused[0].1.contains("r.test.toml") && refused[0].1.contains("expct"), "{refused:?}");
+    fs::remove_file(folder.path().join("r.test.toml")).expect("removed");
+    let refused = policies.reload().await.expect("it looks").refused;
+    assert!(refused[0].1.contains("tests r.test.toml does not exist"), "{refused:?}");
+}
+
 #[test]
 fn a_missing_folder_says_which() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,65 +1,61 @@
-//! `orbitd policy …`: what is bound to which tier, and whether it loaded.
+//! `orbitd policy list`, `status` and `reload`: what is bound to which tier, and whether it loaded.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Global, connection::Connection, failure::Failure, output};
+use super::{Connection, Failure, Global, output};
 
-/// `orbitd policy`.
+/// What the three take.
 #[derive(Debug, Args)]
-pub struct PolicyArgs {
+pub struct StatusArgs {
     #[command(flatten)]
     connection: Connection,
-    #[command(subcommand)]
-    command: PolicyCommand,
 }
 
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// All bindings: tier, world, policy, version, digest
-    List,
-    /// How loading went: what is active, what was refused and why
-    Status,
-    /// Read the policy folder again now (it is watched anyway); exits 1 if something was refused
-    Reload,
+/// Prints all bindings.
+pub async fn list(global: &Global, args: StatusArgs) -> Result<(), Failure> {
+    let status: Value = args.connection.open(global)?.get("/v1/policies").await?;
+    show(global, &status);
+    Ok(())
 }
 
-/// Runs one.
-pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
-    let client = args.connection.open(global)?;
-    let (answer, strict) = match args.command {
-        PolicyCommand::List => {
-            let status: Value = client.get("/v1/policies").await?;
-            if global.json {
-                output::json(&status);
-            } else {
-                output::line(render(&status));
-            }
-            return Ok(());
-        }
-        PolicyCommand::Status => (client.get("/v1/policies").await?, false),
-        PolicyCommand::Reload => (client.call(Method::POST, "/v1/policies/reload", None).await?, true),
-    };
-    if global.json {
-        output::json(&answer);
-    } else {
-        output::line(render(&answer));
-    }
-    let refused = problems(&answer);
-    if !global.json {
-        for problem in &refused {
-            output::note(format!("refused: {problem}"));
-        }
-    }
-    if strict && !refused.is_empty() {
+/// Prints all bindings and what was refused.
+pub async fn status(global: &Global, args: StatusArgs) -> Result<(), Failure> {
+    let status: Value = args.connection.open(global)?.get("/v1/policies").await?;
+    show(global, &status);
+    note_problems(global, &status);
+    Ok(())
+}
+
+/// Lets the daemon read its folder.
+///
+/// # Errors
+/// Something was refused.
+pub async fn reload(global: &Global, args: StatusArgs) -> Result<(), Failure> {
+    let status = args.connection.open(global)?.call(Method::POST, "/v1/policies/reload", None).await?;
+    show(global, &status);
+    if note_problems(global, &status) {
         return Err(Failure::failed("some policies were refused; the last good ones keep serving. Mend them and save"));
     }
     Ok(())
 }
 
-fn render(status: &Value) -> String {
-    output::tree(status)
+fn show(global: &Global, status: &Value) {
+    if global.json {
+        output::json(status);
+    } else {
+        output::line(output::tree(status));
+    }
+}
+
+/// Says what was refused; whether anything was.
+fn note_problems(global: &Global, status: &Value) -> bool {
+    let refused = problems(status);
+    for problem in refused.iter().filter(|_| !global.json) {
+        output::note(format!("refused: {problem}"));
+    }
+    !refused.is_empty()
 }
 
 /// Everything in a status that says why something was refused, with the names on the way to it.

@@ -1,0 +1,125 @@
+//! From a version to a policy that decides: compiled, asked to describe and configure itself, put in its place.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, World};
+use time::OffsetDateTime;
+
+use super::{Fault, Loader, version::Version};
+use crate::{
+    ids::{Digest, TierName},
+    policy::{
+        remembered::Remembered,
+        set::{Bound, Decides, Loaded, TierPolicies},
+        status::PolicyInfo,
+    },
+};
+
+/// One set of inputs: equal keys are the same policy, which is then not loaded again.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+pub(super) struct Key {
+    world: World,
+    digest: Digest,
+    settings: Digest,
+    limits: Limits,
+}
+
+/// Policies that something still uses.
+pub(super) type Alive<P> = HashMap<Key, Weak<Loaded<P>>>;
+
+/// Where a binding stands.
+pub(super) struct Place<'a> {
+    pub tier: &'a TierName,
+    pub previous: Option<&'a Arc<TierPolicies>>,
+    pub set_version: u64,
+    pub now: OffsetDateTime,
+    /// What this load has compiled already.
+    pub compiled: &'a mut HashMap<Digest, Compiled>,
+}
+
+/// What the loader needs of each world's policy.
+pub(super) trait Kind: Decides + Sized {
+    const WORLD: World;
+    fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError>;
+    fn alive(loader: &mut Loader) -> &mut Alive<Self>;
+    fn about(policy: &Self) -> &About;
+}
+
+macro_rules! kind {
+    ($policy:ty, $world:expr, $field:ident) => {
+        impl Kind for $policy {
+            const WORLD: World = $world;
+            fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError> {
+                <$policy>::load(compiler, code, settings, limits)
+            }
+            fn alive(loader: &mut Loader) -> &mut Alive<Self> {
+                &mut loader.$field
+            }
+            fn about(policy: &Self) -> &About {
+                policy.about()
+            }
+        }
+    };
+}
+kind!(Router, World::Router, routers);
+kind!(Authorizer, World::Authorizer, authorizers);
+kind!(Renderer, World::Renderer, renderers);
+
+impl Loader {
+    /// A version in its place, with what the status shows of it.
+    pub(super) fn bind<P: Kind>(&mut self, version: &Version, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {
+        let world = P::WORLD.name();
+        let policy = self.loaded::<P>(version, place)?;
+        let settings_digest = version.settings_digest();
+        // What already serves this tier in this role keeps its date.
+        let same = |info: &PolicyInfo| {
+            info.world == world && info.digest == version.digest && info.settings_digest == settings_digest
+        };
+        let before = place.previous.and_then(|previous| previous.infos().into_iter().find(same));
+        let about = P::about(&policy.policy);
+        let info = PolicyInfo {
+            world,
+            policy: about.name.clone(),
+            version: about.version.clone(),
+            digest: version.digest,
+            module: version.module.clone(),
+            settings_digest,
+            active_since: before.as_ref().map_or(place.now, |info| info.active_since),
+            set_version: before.as_ref().map_or(place.set_version, |info| info.set_version),
+        };
+        tracing::debug!(tier = %place.tier, world, policy = info.policy, digest = %info.digest, "policy bound");
+        Ok(Bound { policy, info })
+    }
+
+    /// The policy itself: the one that lives already, or a new one.
+    fn loaded<P: Kind>(&mut self, version: &Version, place: &mut Place<'_>) -> Result<Arc<Loaded<P>>, Fault> {
+        let key = Key {
+            world: P::WORLD,
+            digest: version.digest,
+            settings: version.settings_digest(),
+            limits: version.limits,
+        };
+        if let Some(policy) = P::alive(self).get(&key).and_then(Weak::upgrade) {
+            return Ok(policy);
+        }
+        let named = |error: LoadError| {
+            let reason = format!("module {} ({}): {error}", version.module, version.digest.short());
+            Fault::of(P::WORLD, Some(version.digest), reason)
+        };
+        let code = match place.compiled.get(&version.digest) {
+            Some(code) => code.clone(),
+            None => {
+                let code = self.compiler.compile(&version.bytes).map_err(named)?;
+                place.compiled.insert(version.digest, code.clone());
+                code
+            }
+        };
+        let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
+        let policy = Arc::new(Loaded { policy, remembered: Remembered::new() });
+        P::alive(self).insert(key, Arc::downgrade(&policy));
+        Ok(policy)
+    }
+}

@@ -1,0 +1,185 @@
+//! From files to policies. Everything here blocks (reading, compiling): the callers in `store.rs` keep it off the request path.
+//!
+//! ```text
+//! <tier>.toml ─ binding::Binding ─ version::resolve ─ Version ─ bind::bind ─ Bound, one per role of a tier
+//!               (what it says)     (read the files)             (compile, describe, configure)
+//! ```
+
+mod bind;
+mod files;
+mod own_cases;
+mod version;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use orbit_engine::{Authorizer, Compiler, Renderer, Router, World};
+use time::OffsetDateTime;
+
+use super::{
+    binding::{Binding, TierFile},
+    metrics::PolicyMetrics,
+    set::{Bound, PolicySet, TierOutcomes, TierPolicies},
+    status::Refused,
+};
+use crate::ids::{Digest, TierName};
+use bind::{Alive, Kind, Place};
+use own_cases::Passed;
+
+pub(super) use files::Fingerprint;
+
+/// What a look at the folder came to.
+pub(super) struct Look {
+    pub tiers: BTreeMap<TierName, Arc<TierPolicies>>,
+    /// By tier, or by the stem of a file that names none.
+    pub refused: BTreeMap<String, Refused>,
+}
+
+/// Loads, and remembers what is alive.
+pub(super) struct Loader {
+    folder: PathBuf,
+    compiler: Compiler,
+    metrics: PolicyMetrics,
+    routers: Alive<Router>,
+    authorizers: Alive<Authorizer>,
+    renderers: Alive<Renderer>,
+    /// Files beside the tiers' own that the last load depended on.
+    modules: Vec<PathBuf>,
+    passed: HashSet<Passed>,
+}
+
+/// A binding that can't be used.
+struct Fault {
+    world: Option<&'static str>,
+    digest: Option<Digest>,
+    reason: String,
+}
+
+impl Loader {
+    pub fn new(folder: PathBuf, compiler: Compiler, metrics: PolicyMetrics) -> Self {
+        Self {
+            folder,
+            compiler,
+            metrics,
+            routers: HashMap::new(),
+            authorizers: HashMap::new(),
+            renderers: HashMap::new(),
+            modules: Vec::new(),
+            passed: HashSet::new(),
+        }
+    }
+
+    /// Loads every tier. A tier that can't be loaded keeps what `old` has; one whose file is gone too, unless `drop_missing`.
+    pub fn load(&mut self, old: &PolicySet, drop_missing: bool) -> Result<Look, String> {
+        let now = OffsetDateTime::now_utc();
+        let mut loaded = Look { tiers: BTreeMap::new(), refused: BTreeMap::new() };
+        self.modules.clear();
+        let mut compiled = HashMap::new();
+        for (stem, path) in files::tier_files(&self.folder)? {
+            let refuse = |fault: Fault| Refused {
+                world: fault.world,
+                digest: fault.digest,
+                reason: format!("{}: {}", path.display(), fault.reason),
+                at: now,
+            };
+            let tier: TierName = match stem.parse() {
+                Ok(tier) => tier,
+                Err(error) => {
+                    let reason = format!("{error}; rename the file");
+                    loaded.refused.insert(stem, refuse(Fault { world: None, digest: None, reason }));
+                    continue;
+                }
+            };
+            let previous = old.tiers.get(&tier);
+            match self.load_tier(&tier, &path, previous, old.version + 1, now, &mut compiled) {
+                Ok(policies) => {
+                    loaded.tiers.insert(tier, policies);
+                }
+                Err(fault) => {
+                    loaded.refused.insert(stem, refuse(fault));
+                    if let Some(previous) = previous {
+                        loaded.tiers.insert(tier, previous.clone());
+                    }
+                }
+            }
+        }
+        for (tier, previous) in old.tiers.iter().filter(|_| !drop_missing) {
+            if !loaded.tiers.contains_key(tier) && !loaded.refused.contains_key(tier.as_str()) {
+                let reason = format!(
+                    "{}: the file is gone; its last policies keep serving until `orbitd policy reload`",
+                    self.folder.join(format!("{tier}.toml")).display()
+                );
+                loaded.refused.insert(tier.to_string(), Refused { world: None, digest: None, reason, at: now });
+                loaded.tiers.insert(tier.clone(), previous.clone());
+            }
+        }
+        self.routers.retain(|_, policy| policy.strong_count() > 0);
+        self.authorizers.retain(|_, policy| policy.strong_count() > 0);
+        self.renderers.retain(|_, policy| policy.strong_count() > 0);
+        Ok(loaded)
+    }
+
+    fn load_tier(
+        &mut self,
+        tier: &TierName,
+        path: &Path,
+        previous: Option<&Arc<TierPolicies>>,
+        set_version: u64,
+        now: OffsetDateTime,
+        compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
+    ) -> Result<Arc<TierPolicies>, Fault> {
+        let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
+        let mut place = Place { tier, previous, set_version, now, compiled };
+        let router = self.role(&file.router, &mut place)?;
+        let authorizers =
+            file.authorizer.iter().map(|binding| self.role(binding, &mut place)).collect::<Result<Vec<_>, Fault>>()?;
+        let renderer = self.role(&file.renderer, &mut place)?;
+        let rules = file.rules();
+        // The very same policies: the tier did not change, and whoever compares sees that.
+        if let Some(previous) = previous
+            && previous.rules == rules
+            && Arc::ptr_eq(&previous.router.policy, &router.policy)
+            && Arc::ptr_eq(&previous.renderer.policy, &renderer.policy)
+            && previous.authorizers.len() == authorizers.len()
+            && previous.authorizers.iter().zip(&authorizers).all(|(a, b)| Arc::ptr_eq(&a.policy, &b.policy))
+        {
+            return Ok(previous.clone());
+        }
+        let outcomes = TierOutcomes {
+            router: self.metrics.outcomes(tier.as_str(), World::Router.name()),
+            authorizer: self.metrics.outcomes(tier.as_str(), World::Authorizer.name()),
+            renderer: self.metrics.outcomes(tier.as_str(), World::Renderer.name()),
+        };
+        Ok(Arc::new(TierPolicies { router, authorizers, renderer, rules, outcomes }))
+    }
+
+    /// What a binding names, in its place.
+    fn role<P: Kind>(&mut self, binding: &Binding, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {
+        let version = self.resolve(P::WORLD, binding)?;
+        let bound = self.bind(&version, place)?;
+        self.pass_own_cases(P::WORLD, binding, &version, place)?;
+        Ok(bound)
+    }
+
+    /// What the last load depended on, as it is now.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let tiers = files::tier_files(&self.folder).unwrap_or_default().into_iter().map(|(_, path)| path);
+        files::fingerprint(tiers.chain(self.modules.iter().cloned()))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Of a binding.
+    fn of(world: World, digest: Option<Digest>, reason: String) -> Self {
+        Self { world: Some(world.name()), digest, reason: format!("[{}] {reason}", world.name()) }
+    }
+}

@@ -1,0 +1,51 @@
+//! One module outside any tier: for its author's commands and for test cases.
+
+use orbit_engine::{About, Authorizer, Compiled, Compiler, Inputs, Limits, LoadError, Renderer, Router, World};
+
+/// A loaded policy of whichever world.
+pub enum Single {
+    /// Where a request goes.
+    Router(Router),
+    /// Whether the caller may.
+    Authorizer(Authorizer),
+    /// A workspace's `app-config`.
+    Renderer(Renderer),
+}
+
+impl Single {
+    /// Binds a compiled module as `world`.
+    ///
+    /// # Errors
+    /// It is of another world, or refuses the settings, or breaks the contract.
+    pub fn load(
+        compiler: &Compiler,
+        compiled: &Compiled,
+        world: World,
+        settings: &str,
+        limits: Limits,
+    ) -> Result<Self, LoadError> {
+        Ok(match world {
+            World::Router => Self::Router(Router::load(compiler, compiled, settings, limits)?),
+            World::Authorizer => Self::Authorizer(Authorizer::load(compiler, compiled, settings, limits)?),
+            World::Renderer => Self::Renderer(Renderer::load(compiler, compiled, settings, limits)?),
+        })
+    }
+
+    /// What it says of itself.
+    pub fn about(&self) -> &About {
+        match self {
+            Self::Router(policy) => policy.about(),
+            Self::Authorizer(policy) => policy.about(),
+            Self::Renderer(policy) => policy.about(),
+        }
+    }
+
+    /// What it is passed.
+    pub fn inputs(&self) -> &Inputs {
+        match self {
+            Self::Router(policy) => policy.inputs(),
+            Self::Authorizer(policy) => policy.inputs(),
+            Self::Renderer(policy) => policy.inputs(),
+        }
+    }
+}
