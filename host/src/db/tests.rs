@@ -25,6 +25,7 @@ fn workspace(slug: &str) -> Workspace {
             secrets: Default::default(),
             catalog: Default::default(),
             restarts: 0,
+            pinned: None,
         },
         generation: 1,
         deleting: false,
@@ -66,7 +67,7 @@ async fn a_spec_is_written_only_over_the_generation_that_was_read() {
     let rest = |generation| StatusUpdate {
         id: acme.id,
         status: &acme.status,
-        progress: &Progress { has_database: false, rendered: None, restarts_seen: 0 },
+        progress: &Progress::default(),
         at_rest: Some(generation),
         events: &[],
         now,

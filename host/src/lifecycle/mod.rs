@@ -15,6 +15,7 @@ mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
+mod facts;
 mod host_config;
 mod live;
 mod metrics;
@@ -32,6 +33,9 @@ mod status;
 mod step;
 #[cfg(test)]
 mod step_tests;
+#[cfg(test)]
+mod step_worlds;
+mod turns;
 mod validate;
 mod workspaces;
 

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::step::{Config, Facts, ProcessFacts};
+use super::facts::{Config, Facts, ProcessFacts};
 use crate::{ids::InstanceId, model::DesiredState};
 
 /// A wait of at most this long is held, not refused: a request can sit it out.

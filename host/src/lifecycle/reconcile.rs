@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{
-    live::LiveState,
+    live::{LiveInstance, LiveState},
     shared::Shared,
     step::{Step, next_step},
 };
@@ -57,6 +57,7 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
     for _ in 0..MAX_STEPS {
         let Some(row) = shared.registry.workspace(id).await? else {
             shared.metrics.phase(id, None);
+            shared.leave_turn(id);
             shared.forget_live(id);
             return Ok(None);
         };
@@ -69,12 +70,14 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
         let now = OffsetDateTime::now_utc();
         let mut facts = work.facts(now);
         work.publish(&facts, now);
-        // After the publication: from here on no new request gets on a held instance.
-        let idle = work.live.is_idle();
+        // After the publication: from here on no new request gets on an instance that is left.
         for instance in &mut facts.instances {
             if let Some(drain) = &mut instance.drain {
-                drain.idle = idle;
+                drain.idle = work.live.instances.get(&instance.id).is_none_or(LiveInstance::is_idle);
             }
+        }
+        if facts.gives_up_its_turn(now) {
+            shared.leave_turn(id);
         }
         match next_step(&facts, now) {
             Step::Rest(until) => {

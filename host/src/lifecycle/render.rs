@@ -10,7 +10,7 @@ use super::{
     live::RenderedFor,
     observe::digests,
     reconcile::{Trouble, Work},
-    step::Config,
+    facts::Config,
 };
 use crate::{
     crashpoint,

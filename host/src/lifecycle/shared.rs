@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{live::LiveState, metrics::Metrics, queue::Queue};
+use super::{live::LiveState, metrics::Metrics, queue::Queue, turns::Turns};
 use crate::{
     db::{DataDir, Registry},
     directory::{Directory, InternalPaths},
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub metrics: Arc<Metrics>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
+    /// Who is rolled out, and who waits for that.
+    pub turns: Turns,
     pub stopping: CancellationToken,
     live: Mutex<HashMap<WorkspaceId, Arc<tokio::sync::Mutex<LiveState>>>>,
     /// Why a source's newest entry of a workspace can't be used. Not stored: the source is read again soon.
@@ -57,6 +59,7 @@ impl Shared {
         let Ingredients { parts, driver, provisioner } = from;
         Self {
             starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
+            turns: Turns::new(parts.settings.instances.max_rollouts),
             settings: parts.settings,
             registry: parts.registry,
             data_dir: parts.data_dir,
@@ -80,6 +83,11 @@ impl Shared {
     /// Asks for a look at a workspace now.
     pub(super) fn look_at(&self, id: WorkspaceId) {
         self.queue.add(id, Instant::now());
+    }
+
+    /// Its rollout is over: the next ones may begin.
+    pub(super) fn leave_turn(&self, id: WorkspaceId) {
+        self.turns.leave(id).into_iter().for_each(|next| self.look_at(next));
     }
 
     pub(super) fn home(&self, slug: &Slug, id: WorkspaceId) -> PathBuf {

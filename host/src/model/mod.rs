@@ -8,7 +8,7 @@ mod tier;
 
 pub use spec::{DesiredState, MAX_CATALOG_BYTES, Owner, SecretRef, Spec};
 pub use status::{Condition, ConditionKind, Phase, PluginOutcome, PluginReport, Status, Truth};
-pub use tier::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules};
+pub use tier::{BackupRules, ResourceRules, RolloutRules, RolloutStrategy, SleepRules, TierRules};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

@@ -45,8 +45,8 @@ impl Hold {
         Self { directory, waiting: Mutex::default(), per_workspace, timeout, gauge }
     }
 
-    /// The instance, and the mark that a request is on it; waits if it must.
-    pub async fn endpoint(&self, entry: &Arc<Entry>) -> Result<(InFlight, Endpoint), ProxyError> {
+    /// The mark that a request is on the instance; waits if it must.
+    pub async fn enter(&self, entry: &Arc<Entry>) -> Result<InFlight, ProxyError> {
         match admit(entry)? {
             Some(found) => Ok(found),
             // The rare way is on the heap, so that it costs the others nothing.
@@ -55,16 +55,12 @@ impl Hold {
     }
 
     /// The instance after `dead` refused a connection: waits until the controller says something else about it.
-    pub async fn endpoint_after(
-        &self,
-        entry: &Arc<Entry>,
-        dead: &Endpoint,
-    ) -> Result<(InFlight, Endpoint), ProxyError> {
+    pub async fn enter_after(&self, entry: &Arc<Entry>, dead: &Endpoint) -> Result<InFlight, ProxyError> {
         Box::pin(self.wait(entry, Some(dead))).await
     }
 
-    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>) -> Result<(InFlight, Endpoint), ProxyError> {
-        let _place = self.enter(entry.id)?;
+    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>) -> Result<InFlight, ProxyError> {
+        let _place = self.take_place(entry.id)?;
         self.directory.wake(entry.id);
         let deadline = Instant::now() + self.timeout;
         let notice = Instant::now() + NOTICE.min(self.timeout);
@@ -73,10 +69,11 @@ impl Hold {
             // Marks the value as seen before it is read, so that no change falls between.
             changes.borrow_and_update();
             match admit(entry)? {
-                Some((_, endpoint)) if dead == Some(&endpoint) && Instant::now() >= notice => {
+                Some(found) if dead == Some(found.endpoint()) && Instant::now() >= notice => {
                     return Err(ProxyError::Connect("it refuses connections".into()));
                 }
-                Some((_, endpoint)) if dead == Some(&endpoint) => {}
+                // Dropped: a request that waits must not keep the instance from being replaced.
+                Some(found) if dead == Some(found.endpoint()) => {}
                 Some(found) => return Ok(found),
                 None => {}
             }
@@ -91,7 +88,7 @@ impl Hold {
         }
     }
 
-    fn enter(&self, workspace: WorkspaceId) -> Result<Place<'_>, ProxyError> {
+    fn take_place(&self, workspace: WorkspaceId) -> Result<Place<'_>, ProxyError> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.entry(workspace).or_default();
         if *count >= self.per_workspace {
@@ -102,15 +99,14 @@ impl Hold {
     }
 }
 
-/// What becomes of a request now; `None` if it must wait. The mark is set before the availability is read, and dropped
-/// again where there is no instance, or no restart could ever begin.
-fn admit(entry: &Arc<Entry>) -> Result<Option<(InFlight, Endpoint)>, ProxyError> {
-    let in_flight = entry.enter();
-    match entry.availability() {
-        Availability::Serving(endpoint) => Ok(Some((in_flight, endpoint))),
-        Availability::Held(_) => Ok(None),
-        Availability::Stopped => Err(ProxyError::Stopped),
-        Availability::Unavailable { reason, retry_after } => Err(ProxyError::Unavailable { reason, retry_after }),
+/// What becomes of a request now; `None` if it must wait.
+fn admit(entry: &Entry) -> Result<Option<InFlight>, ProxyError> {
+    match entry.enter() {
+        Ok(in_flight) => Ok(Some(in_flight)),
+        // `Serving` is never refused by `enter`; if it were, waiting is right.
+        Err(Availability::Held(_) | Availability::Serving(_)) => Ok(None),
+        Err(Availability::Stopped) => Err(ProxyError::Stopped),
+        Err(Availability::Unavailable { reason, retry_after }) => Err(ProxyError::Unavailable { reason, retry_after }),
     }
 }
 
@@ -130,6 +126,7 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
     use crate::{
+        directory::Upstream,
         identity::SigningKey,
         ids::{Digest, InstanceId},
     };
@@ -143,9 +140,9 @@ mod tests {
             Arc::new(key),
         )
     }
-    fn serving() -> Endpoint {
+    fn serving() -> Arc<Upstream> {
         let address = "127.0.0.1:9".parse().expect("an address");
-        Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") }
+        Upstream::new(Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") })
     }
     fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
         let (directory, _hints) = Directory::new();
@@ -159,15 +156,17 @@ mod tests {
         let (hold, entry) = rig(10, Duration::from_secs(60));
         let waiting = tokio::spawn({
             let (hold, entry) = (hold.clone(), entry.clone());
-            async move { hold.endpoint(&entry).await.map(|(_, endpoint)| endpoint) }
+            async move { hold.enter(&entry).await }
         });
         while hold.gauge.get() == 0 {
             tokio::task::yield_now().await;
         }
-        entry.idle().await;
-        let endpoint = serving();
-        entry.publish(Availability::Serving(endpoint.clone()));
-        assert_eq!(waiting.await.expect("joined").expect("served"), endpoint);
+        let upstream = serving();
+        entry.publish(Availability::Serving(upstream.clone()));
+        let on = waiting.await.expect("joined").expect("served");
+        assert_eq!((on.endpoint(), upstream.in_flight()), (&upstream.endpoint, 1));
+        drop(on);
+        assert!(upstream.is_idle());
         assert!(hold.waiting.lock().expect("no panic").is_empty());
         assert_eq!(hold.gauge.get(), 0);
     }
@@ -175,19 +174,19 @@ mod tests {
     #[tokio::test]
     async fn a_full_room_a_deadline_and_a_wish_are_three_answers() {
         let (hold, entry) = rig(0, Duration::from_secs(60));
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::TooManyHeld)));
+        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::TooManyHeld)));
         let (hold, entry) = rig(1, Duration::ZERO);
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::HeldTooLong)));
+        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::HeldTooLong)));
         entry.publish(Availability::Stopped);
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::Stopped)));
-        let endpoint = serving();
-        entry.publish(Availability::Serving(endpoint.clone()));
-        assert!(hold.endpoint(&entry).await.is_ok());
-        assert!(matches!(hold.endpoint_after(&entry, &endpoint).await, Err(ProxyError::Connect(_))));
+        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::Stopped)));
+        let upstream = serving();
+        entry.publish(Availability::Serving(upstream.clone()));
+        assert!(hold.enter(&entry).await.is_ok());
+        assert!(matches!(hold.enter_after(&entry, &upstream.endpoint).await, Err(ProxyError::Connect(_))));
         hold.directory.remove(&entry.slug, entry.id);
         entry.publish(Availability::Held("starting"));
         let (hold, entry) = (Hold { timeout: Duration::from_secs(60), ..Arc::into_inner(hold).expect("one") }, entry);
-        assert!(matches!(hold.endpoint(&entry).await, Err(ProxyError::NoWorkspace)));
-        assert_eq!(entry.in_flight(), 0);
+        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::NoWorkspace)));
+        assert_eq!(upstream.in_flight(), 0);
     }
 }

@@ -8,7 +8,7 @@ mod sleep;
 
 pub use backup::BackupRules;
 pub use resources::ResourceRules;
-pub use rollout::RolloutRules;
+pub use rollout::{RolloutRules, RolloutStrategy};
 pub use sleep::SleepRules;
 
 /// The rules of one tier.
