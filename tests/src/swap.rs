@@ -13,7 +13,10 @@ use crate::wait::{self, seconds};
 const CLEAN_UP: &str = r#"cat >/dev/null; swapoff "$1"; rm -f "$1""#;
 
 /// Swap that is there while this is held.
-pub struct Swap(Option<File>);
+pub struct Swap {
+    // Held: dropping it takes the file away.
+    _file: Option<File>,
+}
 
 struct File(Child);
 
@@ -27,7 +30,8 @@ impl Swap {
         {
             return Ok(swap);
         }
-        let swap = Arc::new(if free_mib() >= mib { Self(None) } else { Self(Some(File::make(mib)?)) });
+        let swap =
+            Arc::new(if free_mib() >= mib { Self { _file: None } } else { Self { _file: Some(File::make(mib)?) } });
         *shared = Arc::downgrade(&swap);
         Ok(swap)
     }

@@ -44,6 +44,7 @@ async fn no_workspaces(dir: &Path) -> Workspaces {
         node: "/bin/false".into(),
         launcher: dir.join("launcher.js"),
         plugins: Default::default(),
+        stateless: false,
         warning: None,
     };
     let parts = lifecycle::Parts {

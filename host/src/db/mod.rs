@@ -19,7 +19,7 @@ pub use error::{RegistryError, RegistryErrorKind};
 pub use events::{MAX_EVENTS, NewEvent};
 pub use instances::{InstanceRow, InstanceState};
 pub use registry::Registry;
-pub use workspaces::{DirectoryRow, Progress, StatusUpdate, WorkspaceRow};
+pub use workspaces::{DirectoryRow, MAX_GOOD, Progress, StatusUpdate, WorkspaceRow};
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ use crate::{
 
 /// Revisions kept per workspace beside those that are in use.
 const KEPT: i64 = 10;
+/// Revisions that the controller can name as being in use.
+const MAX_IN_USE: usize = 16;
 
 impl Registry {
     /// Stores a revision; one of the same digest is the same one.
@@ -29,6 +31,17 @@ impl Registry {
         Ok(())
     }
 
+    /// Those of a workspace, the newest first.
+    pub async fn revisions(&self, workspace: WorkspaceId) -> Result<Vec<Revision>, RegistryError> {
+        let bodies: Vec<String> =
+            sqlx::query_scalar("SELECT body FROM revisions WHERE workspace_id = $1 ORDER BY created_at DESC")
+                .bind(workspace.to_string())
+                .fetch_all(&self.reader)
+                .await
+                .map_err(RegistryError::of("read the revisions"))?;
+        bodies.iter().map(|body| read_json("revision", body)).collect()
+    }
+
     /// One revision.
     pub async fn revision(&self, workspace: WorkspaceId, digest: Digest) -> Result<Option<Revision>, RegistryError> {
         let body: Option<String> =
@@ -41,23 +54,20 @@ impl Registry {
         body.map(|body| read_json("revision", &body)).transpose()
     }
 
-    /// Forgets all but the newest ten and those in `in_use` (at most four) or run by an instance.
+    /// Forgets all but the newest ten and those in `in_use` (at most sixteen) or run by an instance.
     pub async fn prune_revisions(&self, workspace: WorkspaceId, in_use: &[Digest]) -> Result<(), RegistryError> {
-        let keep = |i: usize| in_use.get(i).map(Digest::to_string).unwrap_or_default();
-        sqlx::query(
-            "DELETE FROM revisions WHERE workspace_id = $1 AND digest NOT IN ($2, $3, $4, $5) \
+        let mut query = sqlx::query(
+            "DELETE FROM revisions WHERE workspace_id = $1 \
+             AND digest NOT IN ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
              AND digest NOT IN (SELECT revision FROM backstage_instances WHERE workspace_id = $1) \
-             AND digest NOT IN (SELECT digest FROM revisions WHERE workspace_id = $1 ORDER BY created_at DESC LIMIT $6)",
+             AND digest NOT IN (SELECT digest FROM revisions WHERE workspace_id = $1 ORDER BY created_at DESC LIMIT $2)",
         )
         .bind(workspace.to_string())
-        .bind(keep(0))
-        .bind(keep(1))
-        .bind(keep(2))
-        .bind(keep(3))
-        .bind(KEPT)
-        .execute(&self.writer)
-        .await
-        .map_err(RegistryError::of("prune the revisions"))?;
+        .bind(KEPT);
+        for i in 0..MAX_IN_USE {
+            query = query.bind(in_use.get(i).map(Digest::to_string).unwrap_or_default());
+        }
+        query.execute(&self.writer).await.map_err(RegistryError::of("prune the revisions"))?;
         Ok(())
     }
 }

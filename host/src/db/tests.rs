@@ -25,6 +25,7 @@ fn workspace(slug: &str) -> Workspace {
             secrets: Default::default(),
             catalog: Default::default(),
             restarts: 0,
+            pinned: None,
         },
         generation: 1,
         deleting: false,
@@ -63,10 +64,11 @@ async fn a_spec_is_written_only_over_the_generation_that_was_read() {
     let now = OffsetDateTime::now_utc();
     registry.write_spec(acme.id, 1, &acme.spec, now).await.expect("first");
     assert!(matches!(registry.write_spec(acme.id, 1, &acme.spec, now).await, Err(RegistryError::Changed)));
+    let progress = Progress::default();
     let rest = |generation| StatusUpdate {
         id: acme.id,
         status: &acme.status,
-        progress: &Progress { has_database: false, rendered: None, restarts_seen: 0, sleep: None },
+        progress: &progress,
         at_rest: Some(generation),
         events: &[],
         now,

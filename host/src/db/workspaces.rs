@@ -9,7 +9,7 @@ use super::{
     registry::{read_id, read_json, read_time, write_json, write_time},
 };
 use crate::{
-    ids::{Digest, Slug, TierName, WorkspaceId},
+    ids::{Digest, InstanceId, Slug, TierName, WorkspaceId},
     model::{DesiredState, Sleep, Spec, Status, Workspace},
 };
 
@@ -22,6 +22,9 @@ pub struct WorkspaceRow {
     pub progress: Progress,
 }
 
+/// Good revisions remembered per workspace; the oldest is forgotten past it.
+pub const MAX_GOOD: usize = 8;
+
 /// What the controller remembers of a workspace. Never shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -32,6 +35,10 @@ pub struct Progress {
     pub rendered: Option<Digest>,
     /// `spec.restarts` that has been acted on (a backoff cleared, a failed revision given another chance).
     pub restarts_seen: i64,
+    /// Revisions that outlived their bake, the last one last, each once; at most [`MAX_GOOD`].
+    pub good: Vec<Digest>,
+    /// The newest instance that ran on the database and is gone. One that is older and still serves must be started anew.
+    pub tried: Option<InstanceId>,
     /// That it sleeps.
     pub sleep: Option<Sleep>,
 }

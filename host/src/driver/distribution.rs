@@ -30,6 +30,8 @@ pub struct Distribution {
     pub launcher: PathBuf,
     /// Plugins it knows.
     pub plugins: BTreeSet<PluginId>,
+    /// Its instances keep nothing, so any number may run at the same time.
+    pub stateless: bool,
     /// Said once in the log: a Node version that works and is not the right one.
     pub warning: Option<String>,
 }
@@ -81,6 +83,8 @@ struct Manifest {
     node: PathBuf,
     launcher: PathBuf,
     plugins: PathBuf,
+    #[serde(default)]
+    stateless: bool,
 }
 
 impl Distribution {
@@ -104,8 +108,8 @@ impl Distribution {
         };
         let node = absolute(&node)?;
         let warning = check_version(&node, &node_version(&node).await?)?;
-        let Manifest { name, version, digest, .. } = manifest;
-        Ok(Self { root, name, version, digest, node, launcher, plugins, warning })
+        let Manifest { name, version, digest, stateless, .. } = manifest;
+        Ok(Self { root, name, version, digest, node, launcher, plugins, stateless, warning })
     }
 }
 

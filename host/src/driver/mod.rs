@@ -53,8 +53,8 @@ use crate::{door::Door, ids::InstanceId};
 /// Runs instances.
 #[async_trait::async_trait]
 pub trait Driver: Send + Sync {
-    /// The next instance's id, and its port if that is settled: a warm process that waits under them is chosen, if there is one.
-    fn next_instance(&self) -> (InstanceId, Option<u16>);
+    /// Chooses a warm process for an instance that is about to be started, if one waits: the loopback port that it must have then.
+    fn reserve_warm(&self, id: InstanceId) -> Option<u16>;
     /// Brings the warm pool nearer to `want` processes: ends what is too many, or starts one if it may (`port`: a free one for it).
     async fn keep_warm(&self, want: usize, port: Option<u16>) -> Result<Warmth, DriverError>;
     /// Ports that are promised to warm processes.

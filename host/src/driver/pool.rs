@@ -1,10 +1,10 @@
 //! The warm pool: launchers that have loaded the distribution's code and wait for a start message. Two thirds of a start are
 //! over then.
 //!
-//! A warm process stands in a directory of its own, named by the instance that it may become:
+//! A warm process stands in a directory of its own:
 //!
 //! ```text
-//! <data_dir>/pool/<instance id>/      its working directory: report.jsonl, instance.log
+//! <data_dir>/pool/<random name>/      its working directory: report.jsonl, instance.log
 //!        │ prepare: the directory is *moved*, and its process with it
 //!        ▼
 //! <home>/run/<instance id>/
@@ -48,16 +48,15 @@ pub struct Warmth {
 struct Slots {
     /// Oldest first: the likeliest to have loaded everything.
     waiting: VecDeque<Warm>,
-    /// Chosen for a start that is under way.
+    /// Chosen for the start of an instance that is under way.
     reserved: HashMap<InstanceId, Warm>,
 }
 
 /// One waiting process.
-pub(super) struct Warm {
-    pub(super) id: InstanceId,
-    pub(super) process: Arc<Watched>,
+struct Warm {
+    process: Arc<Watched>,
     /// Where it stands.
-    pub(super) dir: PathBuf,
+    dir: PathBuf,
     /// The loopback port that it may listen on.
     port: u16,
     since: Instant,
@@ -74,8 +73,8 @@ impl WarmPool {
     }
 
     /// Where a new process stands.
-    pub(super) fn slot(&self, id: InstanceId) -> PathBuf {
-        self.dir.join(id.to_string())
+    pub(super) fn slot(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// The folder of all slots.
@@ -83,9 +82,8 @@ impl WarmPool {
         &self.dir
     }
 
-    pub(super) fn add(&self, id: InstanceId, port: u16, process: Arc<Watched>) {
-        let warm = Warm { id, process, dir: self.slot(id), port, since: Instant::now() };
-        self.lock().waiting.push_back(warm);
+    pub(super) fn add(&self, dir: PathBuf, port: u16, process: Arc<Watched>) {
+        self.lock().waiting.push_back(Warm { process, dir, port, since: Instant::now() });
     }
 
     /// Ports of all of them.
@@ -94,22 +92,22 @@ impl WarmPool {
         slots.waiting.iter().chain(slots.reserved.values()).map(|warm| warm.port).collect()
     }
 
-    /// Chooses a process for a start; the id under which it waits, and its port.
-    pub(super) fn reserve(&self) -> Option<(InstanceId, u16)> {
+    /// Chooses a process for this instance; its port.
+    pub(super) fn reserve(&self, id: InstanceId) -> Option<u16> {
         let mut slots = self.lock();
         while let Some(mut warm) = slots.waiting.pop_front() {
             if warm.process.exit().is_none() {
-                let (id, port) = (warm.id, warm.port);
+                let port = warm.port;
                 warm.since = Instant::now();
                 slots.reserved.insert(id, warm);
-                return Some((id, port));
+                return Some(port);
             }
             remove(&warm.dir);
         }
         None
     }
 
-    /// Where the process chosen under this id stands.
+    /// Where the process chosen for this instance stands.
     pub(super) fn reserved_dir(&self, id: InstanceId) -> Option<PathBuf> {
         self.lock().reserved.get(&id).map(|warm| warm.dir.clone())
     }

@@ -22,7 +22,7 @@ use std::{
 use super::{
     Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, Process, ProcessIdentity, Report,
     Sought, Warmth,
-    confine::{Order, Slot},
+    confine::{Leash, Order, Slot},
     logs,
     pool::WarmPool,
     procfs, report,
@@ -89,12 +89,11 @@ impl ProcessDriver {
         Ok(command)
     }
 
-    fn start(&self, command: &mut Command, run: &Path, id: InstanceId) -> Result<Arc<Watched>, DriverError> {
+    fn start(&self, command: &mut Command, run: &Path, leash: Leash) -> Result<Arc<Watched>, DriverError> {
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id();
         let door = Door::new(run, pid);
-        let leash = self.confinement.leash(id, None);
         // Not reaped yet, so the pid can't be another's: a zombie has a stat too.
         let pidfd = Watched::pidfd(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let stat = procfs::stat(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
@@ -107,22 +106,22 @@ impl ProcessDriver {
         if let Some(why) = self.confinement.forbids_warm() {
             return Err(DriverError::NotWarm(why));
         }
-        let id = InstanceId::generate();
+        let name = uuid::Uuid::now_v7();
         std::fs::create_dir_all(self.pool.dir()).map_err(|source| DriverError::File {
             operation: "make",
             path: self.pool.dir().to_owned(),
             source,
         })?;
-        let dir = self.pool.slot(id);
+        let dir = self.pool.slot(&name.to_string());
         let slot = Home::open_or_create(&dir)?;
         slot.create_dir("tmp")?;
         slot.write_new(REPORT, b"")?;
         let log = slot.append(WARM_LOG)?;
-        let order = self.confinement.warm_order(&Slot { id, dir: &dir, homes: &self.homes, port }, &self.distribution);
+        let order = self.confinement.warm_order(&Slot { dir: &dir, homes: &self.homes, port }, &self.distribution);
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
-        let process = self.start(&mut self.command(&dir, &order, log).map_err(failed)?, &dir, id)?;
+        let process = self.start(&mut self.command(&dir, &order, log).map_err(failed)?, &dir, Leash::default())?;
         process.set_priority(WARM_PRIORITY);
-        self.pool.add(id, port, process);
+        self.pool.add(dir, port, process);
         Ok(())
     }
 
@@ -196,11 +195,8 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait::async_trait]
 impl Driver for ProcessDriver {
-    fn next_instance(&self) -> (InstanceId, Option<u16>) {
-        match self.pool.reserve() {
-            Some((id, port)) => (id, Some(port)),
-            None => (InstanceId::generate(), None),
-        }
+    fn reserve_warm(&self, id: InstanceId) -> Option<u16> {
+        self.pool.reserve(id)
     }
 
     async fn keep_warm(&self, want: usize, port: Option<u16>) -> Result<Warmth, DriverError> {
@@ -231,13 +227,17 @@ impl Driver for ProcessDriver {
                 return Err(DriverError::EndedAtOnce(exit));
             }
             user.into_iter().for_each(|user| warm.becomes(user));
-            self.confinement.limit(launch.id, &launch.resources);
+            self.confinement.admit(launch.id, warm.identity().pid, &launch.resources);
             warm.set_priority(0);
             return Ok(warm);
         }
         let order = self.confinement.order(launch, &self.distribution, user);
         let run = Launch::run_dir(&launch.home, launch.id);
-        match self.start(&mut self.command(&run, &order, log).map_err(failed)?, &run, launch.id) {
+        match self.start(
+            &mut self.command(&run, &order, log).map_err(failed)?,
+            &run,
+            self.confinement.leash(launch.id, None),
+        ) {
             Ok(process) => Ok(process),
             Err(error) => {
                 self.confinement.leash(launch.id, None).end();

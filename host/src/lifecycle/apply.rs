@@ -57,12 +57,15 @@ async fn one(
         (Some(workspace), _) if workspace.owner != *owner => {
             Err(LifecycleError::NotOwner { slug: slug.clone(), owner: workspace.owner.clone() })
         }
-        (None, Ok(spec)) => {
-            workspaces.create_from(slug.clone(), Spec { restarts: 0, ..spec }, owner.clone()).await.map(|_| ())
-        }
+        (None, Ok(spec)) => workspaces
+            .create_from(slug.clone(), Spec { restarts: 0, pinned: None, ..spec }, owner.clone())
+            .await
+            .map(|_| ()),
         (None, Err(Rejected(reason))) => Err(LifecycleError::Invalid(reason)),
         (Some(workspace), Ok(spec)) => {
-            let wanted = |current: &mut Spec| *current = Spec { restarts: current.restarts, ..spec.clone() };
+            let wanted = |current: &mut Spec| {
+                *current = Spec { restarts: current.restarts, pinned: current.pinned, ..spec.clone() };
+            };
             let changed = workspaces.change(slug, Some(owner), wanted).await;
             let reason = match &changed {
                 Err(LifecycleError::Invalid(reason)) => Some(reason.clone()),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    LifecycleError, Workspaces,
-    ladder::Asked,
+use super::{LifecycleError, Workspaces, ladder::Asked};
+use crate::{
+    ids::Slug,
+    model::{DesiredState, Workspace},
 };
-use crate::{ids::Slug, model::{DesiredState, Workspace}};
 
 /// Longest wait for the controller to take a wish up: it may be in the middle of a start.
 const HEARD_WITHIN: Duration = Duration::from_secs(20);

@@ -34,7 +34,7 @@ pub(super) struct Circumstances<'a> {
     pub pressed: bool,
     /// This machine can suspend.
     pub can_suspend: bool,
-    /// It serves: only then can it be suspended.
+    /// It serves, and nothing is under way: what is starting, rolling out or failing does not fall asleep.
     pub serves: bool,
 }
 
@@ -62,27 +62,27 @@ pub(super) fn decide(sleep: Option<Sleep>, at: &Circumstances<'_>, now: OffsetDa
     }
     match sleep {
         Some(_) if at.wanted || at.changed => (None, Some(now)),
-        Some(sleep) => asleep(sleep, now),
+        Some(sleep) => asleep(sleep, at, now),
         None => awake(at, now),
     }
 }
 
 fn awake(at: &Circumstances<'_>, now: OffsetDateTime) -> Verdict {
-    if at.wanted || at.changed || !at.rules.any() {
+    if at.wanted || at.changed || !at.serves || !at.rules.any() {
         return (None, None);
     }
     if let Some(end) = open_window(at.rules, now) {
         return (None, Some(end));
     }
     let suspend_after = at.rules.suspend_after().filter(|_| at.can_suspend);
-    if at.pressed && at.serves {
+    if at.pressed {
         let rung = if at.can_suspend { Rung::Suspended } else { Rung::Stopped };
         return fall(rung, SleepCause::Memory, now);
     }
     if at.rules.stop_after().is_some_and(|after| at.idle_for >= after) {
         return fall(Rung::Stopped, SleepCause::Idle, now);
     }
-    if at.serves && suspend_after.is_some_and(|after| at.idle_for >= after) {
+    if suspend_after.is_some_and(|after| at.idle_for >= after) {
         return fall(Rung::Suspended, SleepCause::Idle, now);
     }
     // The next threshold; the last use may move it.
@@ -104,7 +104,9 @@ fn asleep(sleep: Sleep, at: &Circumstances<'_>, now: OffsetDateTime) -> Verdict 
         sleep.since + stop.saturating_sub(before.unwrap_or_default())
     });
     match (stop_at, open_window(at.rules, now)) {
-        (Some(stop_at), None) if now >= stop_at => (Some(Sleep { rung: Rung::Stopped, since: now, ..sleep }), Some(now)),
+        (Some(stop_at), None) if now >= stop_at => {
+            (Some(Sleep { rung: Rung::Stopped, since: now, ..sleep }), Some(now))
+        }
         (Some(stop_at), Some(end)) if now >= stop_at => (Some(sleep), earlier(wake_at, Some(end))),
         _ => (Some(sleep), earlier(wake_at, stop_at)),
     }
@@ -164,7 +166,11 @@ mod tests {
         let suspended = slept(Rung::Suspended, 0);
         assert_eq!(decide(suspended, &at(&rules, 70), after(10)), (suspended, Some(after(540))));
         assert_eq!(rung(decide(suspended, &at(&rules, 600), after(540))), Some(Rung::Stopped));
-        assert_eq!(decide(slept(Rung::Stopped, 540), &at(&rules, 9999), after(9999)).1, None, "until something changes");
+        assert_eq!(
+            decide(slept(Rung::Stopped, 540), &at(&rules, 9999), after(9999)).1,
+            None,
+            "until something changes"
+        );
         for sleep in [suspended, slept(Rung::Stopped, 0)] {
             let asked = Circumstances { asked: Some(Asked::Wake), ..at(&rules, 9999) };
             let wanted = Circumstances { wanted: true, ..at(&rules, 9999) };

@@ -9,9 +9,13 @@ use std::{
 use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::step::{Config, Why};
+use super::{
+    facts::{Config, Leave},
+    step::Why,
+    wishes::Heard,
+};
 use crate::{
-    directory::{Availability, Entry},
+    directory::{Availability, Entry, Upstream},
     driver::{Exit, Process},
     ids::{Digest, InstanceId},
 };
@@ -24,6 +28,14 @@ pub(super) struct LiveState {
     pub rendered: Option<RenderedFor>,
     /// Starts in a row that found their port taken.
     pub port_retries: u32,
+    /// What came up on a copy of the database.
+    pub proven: Option<Digest>,
+    /// Since when requests wait for the end of a rollout: the pause that is told when they go on.
+    pub held_since: Option<OffsetDateTime>,
+    /// Who asked for sleep or waking, and waits for it to be written down.
+    pub heard: Vec<Heard>,
+    /// Since when it is being woken: the wait that is told when it serves.
+    pub woken_at: Option<std::time::Instant>,
 }
 
 /// For what the newest config was rendered, and how that went.
@@ -45,6 +57,10 @@ pub(super) struct LiveInstance {
     pub adopted: bool,
     pub internal_secret: String,
     pub serving_since: Option<OffsetDateTime>,
+    /// What requests get on, from when it is proven.
+    pub upstream: Option<Arc<Upstream>>,
+    /// It came up worse than what serves: the cause.
+    pub refused: Option<String>,
     pub failed_checks: u32,
     pub probes: u32,
     pub next_probe: OffsetDateTime,
@@ -57,7 +73,9 @@ pub(super) struct LiveInstance {
 
 pub(super) struct Drain {
     pub why: Why,
+    pub leave: Leave,
     pub deadline: OffsetDateTime,
+    pub cut_at: Option<OffsetDateTime>,
 }
 
 pub(super) struct Ending {
@@ -73,6 +91,8 @@ impl LiveInstance {
             adopted,
             internal_secret: secret,
             serving_since: None,
+            upstream: None,
+            refused: None,
             failed_checks: 0,
             probes: 0,
             next_probe: now,
@@ -81,6 +101,11 @@ impl LiveInstance {
             ending: None,
             permit: None,
         }
+    }
+
+    /// Nothing is on it. Only true for good after something else was published.
+    pub(super) fn is_idle(&self) -> bool {
+        self.upstream.as_ref().is_none_or(|upstream| upstream.is_idle())
     }
 
     /// How it ended; `None` while it lives.
@@ -97,10 +122,5 @@ impl LiveState {
         for entry in &self.entries {
             entry.publish(availability.clone());
         }
-    }
-
-    /// No request is on the instance. Only true for good after `Held` was published.
-    pub(super) fn is_idle(&self) -> bool {
-        self.entries.iter().all(|entry| entry.in_flight() == 0)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
-use super::shared::Shared;
+use super::{reconcile::Work, shared::Shared};
 use crate::{
     ids::{TierName, WorkspaceId},
     settings::MemorySettings,
@@ -60,7 +60,7 @@ pub(super) async fn guard(shared: Arc<Shared>) {
             shared.wishes.press(idlest);
             shared.look_at(idlest);
         }
-        shared.set_usage(usage);
+        *shared.usage() = usage;
         tokio::select! {
             // Both arms only wait.
             () = shared.stopping.cancelled() => return,
@@ -104,16 +104,20 @@ fn idlest(awake: &[Awake], short: &Short) -> Option<WorkspaceId> {
         .map(|one| one.id)
 }
 
-impl Shared {
-    /// What a start of this tier must wait for: the key of the cap that is reached.
-    pub(super) fn memory_cap_reached(&self, tier: &TierName) -> Option<&'static str> {
-        let usage = self.usage();
-        if over(usage.total, self.settings.memory.instances_mb) {
+impl Work<'_> {
+    /// What a start must wait for: the key of the cap that is reached.
+    pub(super) fn memory_cap_reached(&self) -> Option<&'static str> {
+        let (shared, tier) = (self.shared, &self.workspace.spec.tier);
+        let usage = shared.usage();
+        if over(usage.total, shared.settings.memory.instances_mb) {
             return Some("memory.instances_mb");
         }
-        over(usage.tiers.get(tier).copied().unwrap_or(0), self.tier_cap(tier)).then_some("sleep.max_awake_mb of its tier")
+        let of_tier = usage.tiers.get(tier).copied().unwrap_or(0);
+        over(of_tier, shared.tier_cap(tier)).then_some("sleep.max_awake_mb of its tier")
     }
+}
 
+impl Shared {
     fn tier_cap(&self, tier: &TierName) -> Option<u64> {
         self.policies.snapshot().tier(tier).and_then(|tier| tier.rules().sleep.max_awake_mb)
     }
@@ -164,12 +168,15 @@ mod tests {
         assert_eq!(idlest(&[awake("pro", 2, 300)], &Short::Machine), None, "somebody was there a moment ago");
         let usage = usage(&all);
         assert_eq!(usage.total, 900 << 20);
-        assert!(over(usage.tiers[&all[0].tier], Some(600)) && !over(usage.total, None) && !over(usage.total, Some(901)));
+        assert!(
+            over(usage.tiers[&all[0].tier], Some(600)) && !over(usage.total, None) && !over(usage.total, Some(901))
+        );
     }
 
     #[test]
     fn what_the_kernel_says_is_read() {
-        let pressure = "some avg10=12.50 avg60=1.00 avg300=0.00 total=1\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=1\n";
+        let pressure =
+            "some avg10=12.50 avg60=1.00 avg300=0.00 total=1\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=1\n";
         assert_eq!(stalled_percent(pressure), Some(12.5));
         assert_eq!(available_mb("MemTotal: 4096 kB\nMemAvailable:    2048 kB\n"), Some(2));
     }

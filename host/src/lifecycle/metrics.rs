@@ -24,6 +24,10 @@ pub struct Metrics {
     resumptions: Counter,
     warm: Gauge,
     warm_bytes: Gauge,
+    switches: Counter,
+    rollout_failures: Counter,
+    pause: Histogram,
+    cut_streams: Counter,
     reconcile_failures: Family<KindLabel, Counter>,
     reconcile: Histogram,
     phases: Mutex<HashMap<WorkspaceId, Phase>>,
@@ -70,6 +74,10 @@ impl Default for Metrics {
             resumptions: Counter::default(),
             warm: Gauge::default(),
             warm_bytes: Gauge::default(),
+            switches: Counter::default(),
+            rollout_failures: Counter::default(),
+            pause: Histogram::new(buckets),
+            cut_streams: Counter::default(),
             reconcile_failures: Family::default(),
             reconcile: Histogram::new(buckets),
             phases: Mutex::default(),
@@ -96,6 +104,22 @@ impl Metrics {
         registry.register("orbitd_instance_resumptions", "Suspended instances let run again", self.resumptions.clone());
         registry.register("orbitd_warm_processes", "Processes that wait in the warm pool", self.warm.clone());
         registry.register("orbitd_warm_resident_bytes", "Their resident memory", self.warm_bytes.clone());
+        registry.register("orbitd_rollout_switches", "Rollouts whose new instance took over", self.switches.clone());
+        registry.register(
+            "orbitd_rollout_failures",
+            "Rollouts whose new instance did not come up, or failed in its bake",
+            self.rollout_failures.clone(),
+        );
+        registry.register(
+            "orbitd_rollout_pause_seconds",
+            "How long requests were held by rollouts that need a pause",
+            self.pause.clone(),
+        );
+        registry.register(
+            "orbitd_cut_streams",
+            "WebSockets and event streams that were ended because their instance had to go",
+            self.cut_streams.clone(),
+        );
         registry.register(
             "orbitd_reconcile_failures",
             "Reconciles that could not be finished, by kind",
@@ -122,6 +146,19 @@ impl Metrics {
     }
     pub(super) fn crashed(&self) {
         self.crashes.inc();
+    }
+    pub(super) fn switched(&self) {
+        self.switches.inc();
+    }
+    pub(super) fn rollout_failed(&self) {
+        self.rollout_failures.inc();
+    }
+    pub(super) fn paused(&self, pause: Duration) {
+        self.switches.inc();
+        self.pause.observe(pause.as_secs_f64());
+    }
+    pub(super) fn cut(&self, streams: u64) {
+        self.cut_streams.inc_by(streams);
     }
     pub(super) fn reconciled(&self, took: Duration) {
         self.reconcile.observe(took.as_secs_f64());

@@ -10,13 +10,17 @@
 //! is computed from the same facts as the step.
 
 mod apply;
+mod ask;
 mod backoff;
 mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
+mod facts;
 mod host_config;
+mod ladder;
 mod live;
+mod memory;
 mod metrics;
 mod observe;
 mod offer;
@@ -26,15 +30,22 @@ mod reconcile;
 mod render;
 mod secrets;
 mod shared;
+mod sleep;
 mod start;
 mod start_instance;
 mod status;
 mod step;
 #[cfg(test)]
 mod step_tests;
+#[cfg(test)]
+mod step_worlds;
+mod turns;
 mod validate;
+mod warm;
+mod wishes;
 mod workspaces;
 
+pub use ladder::Asked;
 pub use metrics::Metrics;
 pub use start::{ControllerHandle, Parts, StartError, start};
 pub use workspaces::{LifecycleError, NewWorkspace, SpecPatch, Workspaces};

@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 
 use super::{
+    facts::{Config, DrainFacts, EndingFacts, Facts, InstanceFacts, ProcessFacts, Role},
     live::LiveInstance,
     offer::{Offer, offer},
     reconcile::{Trouble, Work},
     secrets,
-    step::{Config, DrainFacts, EndingFacts, Facts, InstanceFacts, ProcessFacts},
 };
 use crate::{
-    db::InstanceRow,
-    directory::{Availability, Endpoint, Entry},
+    db::{DataDir, InstanceRow},
+    directory::{Availability, Entry},
     driver::{Adoption, ProcessIdentity, Sought, probe},
     identity::SigningKey,
     ids::Digest,
-    model::{ConditionKind, DesiredState, Truth},
+    model::{ConditionKind, DesiredState, RolloutRules, Truth},
 };
 
 /// How old the knowledge about secrets' files may become, and a rejection by a failing policy.
@@ -170,20 +170,41 @@ impl Work<'_> {
             }
             _ => Config::Unrendered,
         };
+        let rollout = self.rollout_rules();
         Facts {
             deleting: workspace.deleting,
             desired: workspace.spec.desired,
             has_database: self.progress.has_database && (workspace.deleting || provisioned),
             config,
+            pinned: workspace.spec.pinned,
             active: status.active_revision,
+            good: self.progress.good.last().copied(),
             failed: status.failed_revision,
             crashes: status.crashes,
             retry_at: status.retry_at,
             restarts: workspace.spec.restarts,
             restart_asked: workspace.spec.restarts > self.progress.restarts_seen,
+            strategy: rollout.strategy,
+            writers: self.shared.provisioner.writers(),
+            bake: time::Duration::seconds(i64::try_from(rollout.bake_s).unwrap_or(i64::MAX)),
+            turn: self.shared.turns.of(workspace.id),
+            may_start: self.shared.starting.available_permits() > 0 && self.memory_cap_reached().is_none(),
+            rung: None,
+            proven: self.live.proven,
             instances: self.instances.iter().map(|row| self.instance_facts(row, now)).collect(),
-            may_start: self.shared.starting.available_permits() > 0,
         }
+    }
+
+    /// `[rollout]` of its tier; the defaults while the tier is not known.
+    pub(super) fn rollout_rules(&self) -> RolloutRules {
+        let set = self.shared.policies.snapshot();
+        set.tier(&self.workspace.spec.tier).map(|tier| tier.rules().rollout.clone()).unwrap_or_default()
+    }
+
+    /// A trial runs on a database of another name.
+    pub(super) fn role_of(&self, row: &InstanceRow) -> Role {
+        let own = DataDir::database_name(&self.workspace.slug, self.workspace.id);
+        if row.database_name == own { Role::Main } else { Role::Trial }
     }
 
     fn instance_facts(&self, row: &InstanceRow, now: OffsetDateTime) -> InstanceFacts {
@@ -199,16 +220,26 @@ impl Work<'_> {
                 deadline: row.instance.started_at + start_timeout,
                 probes: live.probes,
                 next_probe: live.next_probe.min(now + time::Duration::seconds(1)),
+                refused: live.refused.is_some(),
             },
         };
         let drain = live.and_then(|live| live.drain.as_ref());
         let ending = live.and_then(|live| live.ending.as_ref());
         InstanceFacts {
             id: row.instance.id,
+            role: self.role_of(row),
             revision: row.instance.revision,
             restarts: row.instance.restarts,
+            stale: self.progress.tried.is_some_and(|tried| row.instance.id < tried),
+            suspended: live.and_then(|live| live.process.as_ref()).is_some_and(|process| process.is_suspended()),
             process,
-            drain: drain.map(|drain| DrainFacts { deadline: drain.deadline, idle: false }),
+            // Whether it is idle is read after the publication.
+            drain: drain.map(|drain| DrainFacts {
+                leave: drain.leave,
+                deadline: drain.deadline,
+                idle: false,
+                cut_at: drain.cut_at,
+            }),
             ending: ending.map(|ending| EndingFacts { kill_at: ending.kill_at, killed: ending.killed }),
         }
     }
@@ -220,19 +251,12 @@ impl Work<'_> {
         });
         let availability = match offer(facts, now, held_for) {
             Offer::Held(reason) => Availability::Held(reason),
+            Offer::Asleep => Availability::Asleep,
             Offer::Stopped => Availability::Stopped,
             Offer::Unavailable(retry_after) => Availability::Unavailable { reason: self.public_reason(), retry_after },
             Offer::Serving(id) => {
-                let row = self.instances.iter().find(|row| row.instance.id == id);
-                let process = self.live.instances.get(&id).and_then(|live| live.process.as_ref());
-                match row.zip(process) {
-                    Some((row, process)) => Availability::Serving(Endpoint {
-                        door: process.door(),
-                        boot: id,
-                        revision: row.instance.revision,
-                    }),
-                    None => Availability::Held("starting"),
-                }
+                let upstream = self.live.instances.get(&id).and_then(|live| live.upstream.clone());
+                upstream.map_or(Availability::Held("starting"), Availability::Serving)
             }
         };
         self.live.publish(&availability);

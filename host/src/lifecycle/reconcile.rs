@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{
-    live::LiveState,
+    ladder::earlier,
+    live::{LiveInstance, LiveState},
     shared::Shared,
     step::{Step, next_step},
 };
@@ -57,6 +58,7 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
     for _ in 0..MAX_STEPS {
         let Some(row) = shared.registry.workspace(id).await? else {
             shared.metrics.phase(id, None);
+            shared.leave_turn(id);
             shared.forget_live(id);
             return Ok(None);
         };
@@ -68,16 +70,20 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
         work.observe().await?;
         let now = OffsetDateTime::now_utc();
         let mut facts = work.facts(now);
+        let sleep_look = work.settle_sleep(&mut facts, now);
         work.publish(&facts, now);
-        // After the publication: from here on no new request gets on a held instance.
-        let idle = work.live.is_idle();
+        // After the publication: from here on no new request gets on an instance that is left.
         for instance in &mut facts.instances {
             if let Some(drain) = &mut instance.drain {
-                drain.idle = idle;
+                drain.idle = work.live.instances.get(&instance.id).is_none_or(LiveInstance::is_idle);
             }
+        }
+        if facts.gives_up_its_turn(now) {
+            shared.leave_turn(id);
         }
         match next_step(&facts, now) {
             Step::Rest(until) => {
+                let until = earlier(until, sleep_look);
                 work.describe(&facts, until, now);
                 let generation = work.workspace.generation;
                 let at_rest = (until.is_none() && facts.is_at_rest()).then_some(generation);
@@ -126,6 +132,7 @@ impl Work<'_> {
         let changed = self.stored.0 != self.workspace.status || self.stored.1 != self.progress;
         self.shared.metrics.phase(self.id(), Some(self.workspace.status.phase));
         if !changed && self.events.is_empty() && at_rest.is_none() {
+            self.tell_who_asked();
             return Ok(());
         }
         crashpoint!("status.before-write");
@@ -141,6 +148,15 @@ impl Work<'_> {
         crashpoint!("status.after-write");
         self.events.clear();
         self.stored = (self.workspace.status.clone(), self.progress.clone());
+        self.tell_who_asked();
         Ok(())
+    }
+
+    /// What they asked for is written down.
+    fn tell_who_asked(&mut self) {
+        for heard in self.live.heard.drain(..) {
+            // Whoever asked may be gone.
+            let _ = heard.send(());
+        }
     }
 }

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 use super::{
     config::{self, ConfigError},
+    facts::Config,
     live::RenderedFor,
     observe::digests,
     reconcile::{Trouble, Work},
-    step::Config,
 };
 use crate::{
     crashpoint,

@@ -77,7 +77,9 @@ impl Work<'_> {
                 };
                 self.event("FallingAsleep", format!("{how}: {}", sleep.cause.as_str()));
             }
-            (Some(_), Some(_)) => self.event("FallingAsleep", "its instance is being stopped: it was suspended for long"),
+            (Some(_), Some(_)) => {
+                self.event("FallingAsleep", "its instance is being stopped: it was suspended for long")
+            }
             (Some(sleep), None) => {
                 let why = match at.asked {
                     Some(Asked::Wake) => "it was asked for",
@@ -94,6 +96,7 @@ impl Work<'_> {
             (None, None) => {}
         }
         self.progress.sleep = verdict;
+        crashpoint!("sleep.decided");
     }
 
     /// `[sleep]` of its tier; a tier that is not known sends nobody to sleep.
@@ -146,7 +149,7 @@ impl Work<'_> {
 
 impl Facts {
     /// One instance, proven, of the wanted revision, with nothing under way: what may fall asleep.
-    fn is_settled_and_serves(&self) -> bool {
+    pub(super) fn is_settled_and_serves(&self) -> bool {
         let settled = |instance: &InstanceFacts| {
             instance.drain.is_none() && !instance.suspended && self.misfit(instance).is_none()
         };

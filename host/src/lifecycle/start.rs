@@ -17,7 +17,7 @@ use crate::{
     ids::{Slug, WorkspaceId},
     model::DesiredState,
     policy::Policies,
-    provisioner::SqliteProvisioner,
+    provisioner::{Provisioner, SqliteProvisioner, StatelessProvisioner},
     settings::Settings,
 };
 
@@ -105,7 +105,8 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
         parts.data_dir.path().join("workspaces"),
     )
     .map_err(StartError::Proc)?;
-    let provisioner = Arc::new(SqliteProvisioner);
+    let provisioner: Arc<dyn Provisioner> =
+        if parts.distribution.stateless { Arc::new(StatelessProvisioner) } else { Arc::new(SqliteProvisioner) };
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;
     let tracker = TaskTracker::new();
@@ -156,7 +157,8 @@ impl ControllerHandle {
             let Some(row) = self.shared.registry.workspace(id).await? else { continue };
             for instance in self.shared.registry.instances_of(id).await? {
                 let shared = self.shared.clone();
-                let home = shared.home(&row.workspace.slug, id);
+                let slug = row.workspace.slug.clone();
+                let home = shared.home(&slug, id);
                 tasks.spawn(async move {
                     let live = shared.live(id);
                     let known = live.lock().await.instances.get(&instance.instance.id).and_then(|l| l.process.clone());
@@ -177,6 +179,11 @@ impl ControllerHandle {
                         stop(process.as_ref(), shared.stop_timeout()).await;
                     }
                     shared.driver.discard(&home, instance.instance.id).await;
+                    let trial = instance.database_name != DataDir::database_name(&slug, id);
+                    if trial && let Err(error) = shared.provisioner.remove(&instance.database_name, &home).await {
+                        tracing::warn!(%error, "a trial's copy of the database could not be removed");
+                        return;
+                    }
                     if let Err(error) = shared.registry.delete_instance(instance.instance.id).await {
                         tracing::warn!(%error, "a stopped instance could not be forgotten");
                     }

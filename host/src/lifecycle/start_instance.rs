@@ -1,4 +1,4 @@
-//! Starts an instance: row, files, process, record, start message, in this order.
+//! Starts an instance: row, copy of the database for a trial, files, process, record, start message, in this order.
 
 use std::collections::BTreeMap;
 
@@ -6,52 +6,89 @@ use time::OffsetDateTime;
 
 use super::{
     config::with_secret_files,
+    facts::Role,
     host_config::HostConfig,
     live::LiveInstance,
+    perform::Ended,
     reconcile::{Trouble, Work},
     secrets,
 };
 use crate::{
     crashpoint,
     db::{DataDir, InstanceRow, InstanceState},
-    driver::{Launch, pick_port, probe},
+    driver::{Launch, probe},
     ids::{Digest, InstanceId},
     model::{Instance, ResourceRules, Revision},
 };
 
 impl Work<'_> {
     /// Starts an instance of a revision. What goes wrong on the way counts as a failed start.
-    pub(super) async fn start(&mut self, digest: Digest, now: OffsetDateTime) -> Result<(), Trouble> {
+    pub(super) async fn start(&mut self, digest: Digest, role: Role, now: OffsetDateTime) -> Result<(), Trouble> {
         // Taken by someone between the facts and here: the next look waits for its turn.
         let Ok(permit) = self.shared.starting.clone().try_acquire_owned() else { return Ok(()) };
         let Some(revision) = self.shared.registry.revision(self.id(), digest).await? else {
-            return self.revision_is_gone(digest, now);
+            self.revision_is_gone(digest, now);
+            return Ok(());
         };
-        let (row, launch) = match self.plan(&revision, now).await? {
+        let (row, launch) = match self.plan(&revision, role, now).await? {
             Ok(plan) => plan,
-            Err(cause) => return self.failed_start(digest, cause, now).await,
+            Err(cause) => return self.failed_start(digest, role, cause, now).await,
         };
         let id = row.instance.id;
         self.shared.registry.insert_instance(&row).await?;
         crashpoint!("start.after-row");
-        match self.launch(&launch, now).await {
+        match self.copy_and_launch(&row, role, &launch, now).await {
             Ok(mut live) => {
                 live.permit = Some(permit);
                 self.shared.metrics.started();
+                self.shared.starts.note(std::time::Instant::now());
                 self.live.instances.insert(id, live);
-                self.event("Starting", format!("instance {id} of revision {} on port {}", digest.short(), launch.port));
+                let place = match role {
+                    Role::Main => "",
+                    Role::Trial => ", on a copy of the database",
+                };
+                let text = format!("instance {id} of revision {} on port {}{place}", digest.short(), launch.port);
+                self.event("Starting", text);
                 Ok(())
             }
             Err(trouble) => {
-                let home = self.shared.home(&self.workspace.slug, self.id());
-                self.shared.driver.discard(&home, id).await;
-                self.shared.registry.delete_instance(id).await?;
+                self.leave_nothing(&row).await?;
                 match trouble {
-                    Trouble::Step(cause) => self.failed_start(digest, cause, now).await,
+                    Trouble::Step(cause) => self.failed_start(digest, role, cause, now).await,
                     registry => Err(registry),
                 }
             }
         }
+    }
+
+    /// A start that did not even get as far as a process.
+    async fn failed_start(
+        &mut self,
+        revision: Digest,
+        role: Role,
+        cause: String,
+        now: OffsetDateTime,
+    ) -> Result<(), Trouble> {
+        let cause = format!("the instance can't be started: {cause}");
+        self.failed(Ended { revision, role, was_serving: false, port_taken: false, cause }, now);
+        self.save(None).await
+    }
+
+    async fn copy_and_launch(
+        &mut self,
+        row: &InstanceRow,
+        role: Role,
+        launch: &Launch,
+        now: OffsetDateTime,
+    ) -> Result<LiveInstance, Trouble> {
+        if role == Role::Trial {
+            let own = DataDir::database_name(&self.workspace.slug, self.id());
+            crashpoint!("copy.before");
+            let copied = self.shared.provisioner.copy(&own, &row.database_name, &launch.home).await;
+            copied.map_err(|error| Trouble::Step(error.to_string()))?;
+            crashpoint!("copy.after");
+        }
+        self.launch(launch, now).await
     }
 
     async fn launch(&mut self, launch: &Launch, now: OffsetDateTime) -> Result<LiveInstance, Trouble> {
@@ -90,12 +127,16 @@ impl Work<'_> {
     async fn plan(
         &self,
         revision: &Revision,
+        role: Role,
         now: OffsetDateTime,
     ) -> Result<Result<(InstanceRow, Launch), String>, Trouble> {
-        let held = self.shared.registry.ports_in_use().await?;
-        let port = match pick_port(self.shared.settings.instances.ports, &held) {
-            Ok(port) => port,
-            Err(error) => return Ok(Err(error.to_string())),
+        let id = InstanceId::generate();
+        let port = match self.shared.driver.reserve_warm(id) {
+            Some(port) => port,
+            None => match self.shared.free_port().await? {
+                Ok(port) => port,
+                Err(error) => return Ok(Err(error.to_string())),
+            },
         };
         let secrets = match self.secrets_of(revision).await {
             Ok(secrets) => secrets,
@@ -106,9 +147,13 @@ impl Work<'_> {
         else {
             return Ok(Err("its stored revision is malformed".to_owned()));
         };
-        let (slug, id) = (&self.workspace.slug, InstanceId::generate());
+        let slug = &self.workspace.slug;
         let home = self.shared.home(slug, self.workspace.id);
-        let database = DataDir::database_name(slug, self.workspace.id);
+        let mut database = DataDir::database_name(slug, self.workspace.id);
+        if role == Role::Trial {
+            // A name of its own, recorded in the row: by it a later daemon knows the trial, and removes the copy.
+            database = format!("{database}_try_{}", id.0.simple());
+        }
         let boot_secret = hex::encode(rand::random::<[u8; 32]>());
         let host_config = HostConfig {
             public_url: &self.shared.public_url(slug),

@@ -4,16 +4,17 @@
 use time::OffsetDateTime;
 
 use super::{
+    facts::{Config, Facts, ProcessFacts, Turn},
     observe::SOURCE_REJECTED,
     reconcile::Work,
-    step::{Config, Facts, ProcessFacts},
 };
-use crate::model::{ConditionKind, DesiredState, Phase, PluginOutcome, PluginReport, Truth};
+use crate::model::{ConditionKind, DesiredState, Phase, PluginOutcome, PluginReport, Rung, Truth};
 
 impl Facts {
     /// Nothing is left to do until the spec changes: the periodic scan may pass it by.
     pub(super) fn is_at_rest(&self) -> bool {
-        !self.deleting && self.desired == DesiredState::Stopped && self.instances.is_empty()
+        let down = self.desired == DesiredState::Stopped || self.rung == Some(Rung::Stopped);
+        !self.deleting && down && self.instances.is_empty()
     }
 
     /// One word for it.
@@ -25,6 +26,8 @@ impl Facts {
             Phase::Running
         } else if self.desired == DesiredState::Stopped && !lives {
             Phase::Stopped
+        } else if let (DesiredState::Running, Some(rung)) = (self.desired, self.rung) {
+            if rung == Rung::Suspended && lives { Phase::Suspended } else { Phase::Asleep }
         } else if self.crashes > 0 && (self.crashes > 1 || self.retry_at.is_some_and(|at| now < at)) {
             Phase::CrashLoop
         } else if self.wanted().is_none() && !lives {
@@ -39,11 +42,14 @@ impl Facts {
     /// The work for the newest generation is over, well or badly.
     fn is_settled(&self, now: OffsetDateTime) -> bool {
         match self.phase(now) {
+            // A restart that keeps failing beside the instance that serves: the condition says so, nothing more will come soon.
+            Phase::Running if self.crashes > 0 && self.retry_at.is_some_and(|at| now < at) => true,
             Phase::Running => {
-                let serving = self.serving();
-                serving.is_some_and(|i| self.wanted() == Some(i.revision) && i.restarts == self.restarts)
+                self.wanted().is_some() && self.serving().is_some_and(|serving| self.misfit(serving).is_none())
             }
             Phase::Stopped => true,
+            // Only what was settled falls asleep, and a changed spec wakes.
+            Phase::Suspended | Phase::Asleep => self.config != Config::Unrendered,
             Phase::Pending => self.config == Config::Rejected,
             Phase::CrashLoop => self.instances.is_empty(),
             Phase::Provisioning | Phase::Starting | Phase::Deleting => false,
@@ -87,8 +93,12 @@ impl Work<'_> {
             status.observed_generation = generation;
         }
         let stopped = was != Phase::Stopped && status.phase == Phase::Stopped;
+        let asleep = was != Phase::Asleep && status.phase == Phase::Asleep && facts.instances.is_empty();
         if stopped {
             self.event("Stopped", "no instance runs, as wanted; its data is kept");
+        }
+        if asleep {
+            self.event("Asleep", "no instance runs until the next request");
         }
         if let Some(message) = newly_rejected {
             self.event("ConfigRejected", message);
@@ -140,6 +150,10 @@ fn describe_ready(
                 ready(Truth::True, "Serving", format!("instance {} serves", serving.id));
             }
         }
+        Phase::Suspended => {
+            ready(Truth::True, "Suspended", "its instance is suspended; the next request wakes it".to_owned());
+        }
+        Phase::Asleep => ready(Truth::True, "Asleep", "no instance runs; the next request starts one".to_owned()),
         Phase::Stopped => ready(Truth::False, "Stopped", "stopped, as wanted".to_owned()),
         Phase::Deleting => ready(Truth::False, "Deleting", "it is being deleted".to_owned()),
         // Its message was set with the cause.
@@ -157,22 +171,38 @@ fn describe_ready(
 }
 
 fn describe_rollout(facts: &Facts, status: &mut crate::model::Status, now: OffsetDateTime) {
-    let kind = ConditionKind::RolledOut;
-    let serving = facts.serving().map(|instance| instance.revision);
-    match facts.config {
-        Config::Rendered(digest) if serving == Some(digest) => {
-            status.set_condition(kind, Truth::True, "Serving", format!("revision {} serves", digest.short()), now);
+    if facts.deleting || facts.desired != DesiredState::Running || facts.rung.is_some() {
+        return;
+    }
+    let mut rolled_out = |truth, reason: &str, message: String| {
+        status.set_condition(ConditionKind::RolledOut, truth, reason, message, now);
+    };
+    let newest = match (facts.pinned, facts.config) {
+        (Some(pinned), _) => pinned,
+        (None, Config::Rendered(digest)) => digest,
+        (None, Config::Rejected) => {
+            let message = "the newest configuration was not accepted: see ConfigAccepted".to_owned();
+            return rolled_out(Truth::False, "ConfigNotAccepted", message);
         }
+        (None, Config::Unrendered) => return,
+    };
+    let name = newest.short();
+    let serving = facts.serving().filter(|serving| serving.revision == newest);
+    match (serving, facts.turn) {
+        (Some(_), _) if facts.pinned.is_some() => {
+            let then = "a changed spec or `orbitd workspace rollout` ends that";
+            rolled_out(Truth::True, "Pinned", format!("revision {name} serves, pinned by a rollback; {then}"));
+        }
+        // A restart of it that fails is told where its cause is known.
+        (Some(serving), _) if facts.crashes > 0 && facts.misfit(serving).is_some() => {}
+        (Some(_), _) => rolled_out(Truth::True, "Serving", format!("revision {name} serves")),
         // Set with its cause.
-        Config::Rendered(digest) if facts.failed == Some(digest) => {}
-        Config::Rendered(digest) if facts.desired == DesiredState::Running && !facts.deleting => {
-            let message = format!("revision {} is being rolled out", digest.short());
-            status.set_condition(kind, Truth::False, "RollingOut", message, now);
+        (None, _) if facts.failed == Some(newest) => {}
+        (None, Turn::Waiting(before)) => {
+            let limits = "`instances.max_rollouts`, or `rollout.max_concurrent` of its tier";
+            let message = format!("revision {name} waits for its turn: {before} rollouts are before it ({limits})");
+            rolled_out(Truth::False, "WaitingForTurn", message);
         }
-        Config::Rejected => {
-            let message = "the newest configuration was not accepted: see ConfigAccepted";
-            status.set_condition(kind, Truth::False, "ConfigNotAccepted", message, now);
-        }
-        Config::Rendered(_) | Config::Unrendered => {}
+        (None, _) => rolled_out(Truth::False, "RollingOut", format!("revision {name} is being rolled out")),
     }
 }

@@ -2,100 +2,48 @@
 //! a daemon that was killed anywhere goes on from what it finds.
 //!
 //! ```text
-//!  Render ─▶ Provision ─▶ Start ─▶ Probe… ─▶ serving ──new config, restart, stop──▶ Hold ─▶ Terminate ─▶ (Kill) ─▶ Bury
-//!                           ▲        └ did not come up ────────────────────────────────────────▲                    │
-//!                           └──────────── after the backoff, or at once for a wanted restart ────────────────────────┘
-//!  deleting: Terminate ─▶ Bury ─▶ DropDatabase ─▶ Forget
+//!  Render ─▶ Provision ─▶ Start ─▶ Probe… ─▶ serving ─▶ Confirm, after its bake
+//!                           ▲        └ did not come up ─▶ Bury; the last good revision, or the same one after a backoff
+//!
+//!  A rollout (new revision, restart, renewal), after AskTurn:
+//!   database takes two    Start green ─▶ Probe… ─▶ switch, Retire blue ─▶ bake ─▶ Confirm ─▶ (Cut) ─▶ Terminate blue ─▶ Bury
+//!                                          │                               └ green died: Readmit blue, then renew it
+//!                                          └ green did not come up: Bury; blue never stopped serving; renew it
+//!   database takes one    Start trial, on a copy ─▶ Probe… ─▶ Terminate it ─▶ Bury ─▶ as restart, with a revision that is proven
+//!   restart               Hold ─▶ Cut ─▶ Terminate ─▶ (Kill) ─▶ Bury ─▶ Start ─▶ Probe… ─▶ serving, requests go on
+//!
+//!  asleep:   Hold ─▶ Cut ─▶ Suspend … Resume          or as stopped, until it is wanted awake
+//!  stopped:  Hold ─▶ Cut ─▶ Terminate ─▶ Bury          deleting: Terminate ─▶ Bury ─▶ DropDatabase ─▶ Forget
 //! ```
 //!
-//! Invariants (the tests drive random worlds through them): never a start while an instance's row is there; never a start of
-//! a stopped or deleted workspace; no start before the backoff is over; a serving instance is held and drained before it
-//! is ended, unless it is unhealthy or its workspace is deleted; nothing is dropped while a process lives.
+//! Invariants (the tests drive random worlds through them): never two instances on a database that takes one, never three on
+//! any; a trial never serves; a blue that serves is not touched before its green has come up (or a trial has), unless it is
+//! unhealthy, stopped or deleted; no start before the backoff is over; a serving instance is drained before it is ended;
+//! nothing is dropped while a process lives; the newest wish wins, whatever is under way.
 
-use std::time::Duration;
+use time::{Duration, OffsetDateTime};
 
-use time::OffsetDateTime;
-
-use super::backoff::FORGIVEN_AFTER;
+use super::{
+    backoff::FORGIVEN_AFTER,
+    facts::{Config, EndingFacts, Facts, InstanceFacts, Leave, ProcessFacts, Role, Turn},
+};
 use crate::{
     ids::{Digest, InstanceId},
-    model::DesiredState,
+    model::{DesiredState, Rung},
+    provisioner::Writers,
 };
 
 /// Failed health checks in a row before a serving instance is restarted.
 pub(super) const MAX_FAILED_CHECKS: u32 = 3;
 /// Probes that an instance gets even if its deadline has passed meanwhile (a daemon or a machine that was asleep).
 pub(super) const MIN_PROBES: u32 = 3;
-const TURN_PAUSE: Duration = Duration::from_millis(500);
-const KILLED_PAUSE: Duration = Duration::from_secs(1);
-
-/// Everything a decision depends on.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Facts {
-    pub deleting: bool,
-    pub desired: DesiredState,
-    /// Its database is there, wholly or in part.
-    pub has_database: bool,
-    pub config: Config,
-    /// The last revision that came up.
-    pub active: Option<Digest>,
-    /// The last one that did not, while there is an active one to return to.
-    pub failed: Option<Digest>,
-    pub crashes: u32,
-    pub retry_at: Option<OffsetDateTime>,
-    /// `spec.restarts`.
-    pub restarts: i64,
-    /// `spec.restarts` has grown since it was last acted on.
-    pub restart_asked: bool,
-    /// Oldest first. More than one only after a fault.
-    pub instances: Vec<InstanceFacts>,
-    /// Few enough others are starting.
-    pub may_start: bool,
-}
-
-/// The newest config.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Config {
-    /// Not rendered since spec, policies or secrets changed.
-    Unrendered,
-    Rendered(Digest),
-    /// It can't be rendered; the active revision stays.
-    Rejected,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct InstanceFacts {
-    pub id: InstanceId,
-    pub revision: Digest,
-    /// `spec.restarts` that it was started for.
-    pub restarts: i64,
-    pub process: ProcessFacts,
-    pub drain: Option<DrainFacts>,
-    pub ending: Option<EndingFacts>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum ProcessFacts {
-    /// Nothing of it lives.
-    Gone,
-    /// It lives and is not proven yet.
-    Starting { deadline: OffsetDateTime, probes: u32, next_probe: OffsetDateTime },
-    /// Proven: boot secret, readiness, a plugin's answer.
-    Serving { since: OffsetDateTime, failed_checks: u32, next_check: OffsetDateTime },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct DrainFacts {
-    pub deadline: OffsetDateTime,
-    /// No request is on it, read after `Held` was published.
-    pub idle: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct EndingFacts {
-    pub kill_at: OffsetDateTime,
-    pub killed: bool,
-}
+/// Before it is looked again whether an instance may start.
+const START_PAUSE: Duration = Duration::milliseconds(500);
+/// The same for a rollout; whoever gives up a turn tells the next one.
+const TURN_PAUSE: Duration = Duration::seconds(5);
+const KILLED_PAUSE: Duration = Duration::seconds(1);
+/// What streams get to end after they were told.
+const CUT_PAUSE: Duration = Duration::seconds(2);
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,13 +52,25 @@ pub(super) enum Step {
     AcknowledgeRestart,
     Render,
     Provision,
-    Start(Digest),
+    /// Stand in the queue of rollouts.
+    AskTurn,
+    Start(Digest, Role),
     /// Ask the instance for proof and health.
     Probe(InstanceId),
-    /// Let no new request on it.
+    /// Let requests wait for its successor.
     Hold(InstanceId, Why),
-    /// Let requests on it again: what it was held for is not wanted any more.
+    /// Its successor serves: it stands by.
+    Retire(InstanceId),
+    /// Let requests on it again: what it was held or retired for is not wanted any more, or has failed.
+    Readmit(InstanceId),
+    /// End WebSockets and event streams on it.
+    Cut(InstanceId),
+    /// Stop it where it is, its memory to swap.
+    Suspend(InstanceId),
+    /// Let it run again.
     Resume(InstanceId),
+    /// The active revision has outlived its bake.
+    Confirm,
     /// SIGTERM.
     Terminate(InstanceId, Why),
     /// SIGKILL.
@@ -131,140 +91,375 @@ pub(super) enum Step {
 pub(super) enum Why {
     NewConfiguration,
     Restart,
+    /// A failed newer instance has left traces in its database.
+    Renewal,
+    /// Its successor has outlived its bake.
+    Replaced,
+    /// A trial that has shown what it was started for.
+    Proven,
+    /// It is not wanted any more, before it could serve or stand by to the end.
+    Superseded,
     Stopped,
+    /// Nobody uses it.
+    Asleep,
     Deleted,
-    /// A second one of its workspace.
+    /// One too many on its database, after a fault.
     Surplus,
     StartTimeout,
+    /// It came up worse than what serves.
+    Refused,
     Unhealthy,
 }
 
 impl Why {
-    /// It was wanted: the instance's end is no crash.
-    pub(super) fn is_wish(self) -> bool {
-        !matches!(self, Self::StartTimeout | Self::Unhealthy)
+    /// It was wanted: the instance's end is no failure.
+    pub fn is_wish(self) -> bool {
+        !matches!(self, Self::StartTimeout | Self::Refused | Self::Unhealthy)
     }
 
     /// For people who wait.
-    pub(super) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::NewConfiguration => "new configuration",
             Self::Restart => "restarting",
+            Self::Renewal => "restarting after a failed rollout",
+            Self::Replaced => "replaced",
+            Self::Proven => "proven",
+            Self::Superseded => "superseded",
             Self::Stopped => "stopping",
+            Self::Asleep => "falling asleep",
             Self::Deleted => "being deleted",
             Self::Surplus => "starting",
-            Self::StartTimeout => "starting again",
+            Self::StartTimeout | Self::Refused => "starting again",
             Self::Unhealthy => "restarting: it did not answer",
         }
     }
 }
 
-impl Facts {
-    /// The revision that should run now.
-    pub(super) fn wanted(&self) -> Option<Digest> {
-        match self.config {
-            _ if self.deleting || self.desired == DesiredState::Stopped => None,
-            Config::Rendered(digest) if self.failed == Some(digest) => self.active.or(Some(digest)),
-            Config::Rendered(digest) => Some(digest),
-            Config::Rejected | Config::Unrendered => self.active,
-        }
-    }
-
-    /// The instance that may have traffic.
-    pub(super) fn serving(&self) -> Option<&InstanceFacts> {
-        let serves = |i: &&InstanceFacts| {
-            matches!(i.process, ProcessFacts::Serving { .. }) && i.drain.is_none() && i.ending.is_none()
-        };
-        (!self.deleting && self.desired == DesiredState::Running).then(|| self.instances.iter().rev().find(serves))?
-    }
-}
-
 /// What to do next.
 pub(super) fn next_step(facts: &Facts, now: OffsetDateTime) -> Step {
-    instances_that_go(facts, now)
-        .or_else(|| spec(facts))
-        .or_else(|| facts.instances.last().map(|instance| instance_that_stays(facts, instance, now)))
-        .unwrap_or_else(|| without_instance(facts, now))
+    let mut look = Look { facts, now, wake: None };
+    look.endings()
+        .or_else(|| look.teardown())
+        .or_else(|| look.spec())
+        .or_else(|| look.mains())
+        .unwrap_or(Step::Rest(look.wake))
 }
 
-/// What is gone, what is ending, and what must end whatever the config says.
-fn instances_that_go(facts: &Facts, now: OffsetDateTime) -> Option<Step> {
-    if let Some(gone) = facts.instances.iter().find(|i| i.process == ProcessFacts::Gone) {
-        return Some(Step::Bury(gone.id));
-    }
-    let mut ending = None;
-    for (position, instance) in facts.instances.iter().enumerate() {
-        let surplus = position + 1 < facts.instances.len();
-        match instance.ending {
-            Some(EndingFacts { kill_at, killed: false }) if now >= kill_at => return Some(Step::Kill(instance.id)),
-            Some(EndingFacts { killed: true, .. }) => ending = Some(now + KILLED_PAUSE),
-            Some(EndingFacts { kill_at, .. }) => ending = Some(kill_at),
-            None if facts.deleting => return Some(Step::Terminate(instance.id, Why::Deleted)),
-            None if surplus => return Some(Step::Terminate(instance.id, Why::Surplus)),
-            None => {}
-        }
-    }
-    // Its end comes as a hint; this is for the case that the hint is lost.
-    ending.map(|at| Step::Rest(Some(at)))
+/// One look: the rules in order. The first that has something to do wins; one that only waits says until when.
+struct Look<'a> {
+    facts: &'a Facts,
+    now: OffsetDateTime,
+    wake: Option<OffsetDateTime>,
 }
 
-fn spec(facts: &Facts) -> Option<Step> {
-    if facts.deleting {
-        return None;
+impl Look<'_> {
+    fn wait(&mut self, until: OffsetDateTime) {
+        self.wake = Some(self.wake.map_or(until, |wake| wake.min(until)));
     }
-    if facts.restart_asked {
-        return Some(Step::AcknowledgeRestart);
-    }
-    (facts.desired == DesiredState::Running && facts.config == Config::Unrendered).then_some(Step::Render)
-}
 
-fn instance_that_stays(facts: &Facts, instance: &InstanceFacts, now: OffsetDateTime) -> Step {
-    let why = if facts.desired == DesiredState::Stopped {
-        Some(Why::Stopped)
-    } else if facts.wanted().is_some_and(|wanted| wanted != instance.revision) {
-        Some(Why::NewConfiguration)
-    } else if instance.restarts != facts.restarts {
-        Some(Why::Restart)
-    } else {
-        None
-    };
-    match (why, instance.process, instance.drain) {
-        (Some(why), ProcessFacts::Serving { .. }, None) => Step::Hold(instance.id, why),
-        (Some(_), ProcessFacts::Serving { .. }, Some(drain)) if !drain.idle && now < drain.deadline => {
-            Step::Rest(Some(drain.deadline))
+    /// What is gone, and what was told to end.
+    fn endings(&mut self) -> Option<Step> {
+        if let Some(gone) = self.facts.instances.iter().find(|i| i.process == ProcessFacts::Gone) {
+            return Some(Step::Bury(gone.id));
         }
-        (Some(why), ..) => Step::Terminate(instance.id, why),
-        (None, _, Some(_)) => Step::Resume(instance.id),
-        (None, ProcessFacts::Starting { deadline, probes, .. }, None) if now >= deadline && probes >= MIN_PROBES => {
-            Step::Terminate(instance.id, Why::StartTimeout)
-        }
-        (None, ProcessFacts::Serving { failed_checks, .. }, None) if failed_checks >= MAX_FAILED_CHECKS => {
-            Step::Terminate(instance.id, Why::Unhealthy)
-        }
-        (None, ProcessFacts::Serving { since, .. }, None) if facts.crashes > 0 && now >= since + FORGIVEN_AFTER => {
-            Step::ForgiveCrashes
-        }
-        (None, ProcessFacts::Starting { next_probe: at, .. } | ProcessFacts::Serving { next_check: at, .. }, None) => {
-            if now >= at {
-                Step::Probe(instance.id)
-            } else {
-                Step::Rest(Some(at))
+        for instance in &self.facts.instances {
+            // Its end comes as a hint; the times are for the case that the hint is lost.
+            match instance.ending {
+                Some(EndingFacts { kill_at, killed: false }) if self.now >= kill_at => {
+                    return Some(Step::Kill(instance.id));
+                }
+                Some(EndingFacts { killed: true, .. }) => self.wait(self.now + KILLED_PAUSE),
+                Some(EndingFacts { kill_at, .. }) => self.wait(kill_at),
+                None => {}
             }
         }
-        (None, ProcessFacts::Gone, None) => Step::Bury(instance.id),
+        None
     }
-}
 
-fn without_instance(facts: &Facts, now: OffsetDateTime) -> Step {
-    match facts.wanted() {
-        _ if facts.deleting && facts.has_database => Step::DropDatabase,
-        _ if facts.deleting => Step::Forget,
-        None => Step::Rest(None),
-        Some(_) if !facts.has_database => Step::Provision,
-        Some(revision) => match facts.retry_at {
-            Some(at) if now < at => Step::Rest(Some(at)),
-            _ if !facts.may_start => Step::Rest(Some(now + TURN_PAUSE)),
-            _ => Step::Start(revision),
-        },
+    fn teardown(&mut self) -> Option<Step> {
+        if !self.facts.deleting {
+            return None;
+        }
+        let living = self.facts.instances.iter().find(|i| i.ending.is_none());
+        Some(match living {
+            Some(instance) => Step::Terminate(instance.id, Why::Deleted),
+            None if !self.facts.instances.is_empty() => Step::Rest(self.wake),
+            None if self.facts.has_database => Step::DropDatabase,
+            None => Step::Forget,
+        })
+    }
+
+    fn spec(&mut self) -> Option<Step> {
+        if self.facts.restart_asked {
+            return Some(Step::AcknowledgeRestart);
+        }
+        let running = self.facts.desired == DesiredState::Running;
+        (running && self.facts.config == Config::Unrendered).then_some(Step::Render)
+    }
+
+    fn mains(&mut self) -> Option<Step> {
+        let mains: Vec<&InstanceFacts> = self.facts.mains().collect();
+        let down = match (self.facts.desired, self.facts.rung) {
+            (DesiredState::Stopped, _) => Some(Why::Stopped),
+            (DesiredState::Running, Some(Rung::Stopped)) => Some(Why::Asleep),
+            (DesiredState::Running, _) => None,
+        };
+        if let Some(why) = down {
+            let trial = self.end_trial(why);
+            return trial.or_else(|| mains.iter().find_map(|main| self.leave(main, why)));
+        }
+        if self.facts.rung == Some(Rung::Suspended) {
+            return self.suspend(&mains);
+        }
+        if let Some(stopped) = mains.iter().find(|main| main.suspended) {
+            return Some(Step::Resume(stopped.id));
+        }
+        match mains[..] {
+            [] => self.none(),
+            [one] => self.one(one),
+            [blue, green] if self.facts.writers == Writers::Many => self.two(blue, green),
+            [oldest, ..] => Some(Step::Terminate(oldest.id, Why::Surplus)),
+        }
+    }
+
+    /// Nothing serves or is to serve.
+    fn none(&mut self) -> Option<Step> {
+        if let Some(step) = self.end_trial(Why::Superseded) {
+            return Some(step);
+        }
+        let revision = self.facts.wanted()?;
+        match self.facts.retry_at {
+            // What ended may still write.
+            _ if !self.facts.instances.is_empty() => return None,
+            _ if !self.facts.has_database => return Some(Step::Provision),
+            Some(at) if self.now < at => self.wait(at),
+            _ if !self.facts.may_start => self.wait(self.now + START_PAUSE),
+            _ => return Some(Step::Start(revision, Role::Main)),
+        }
+        None
+    }
+
+    fn one(&mut self, main: &InstanceFacts) -> Option<Step> {
+        if main.drain.is_some_and(|drain| drain.leave == Leave::Retired) {
+            // What it was retired for has failed.
+            return Some(Step::Readmit(main.id));
+        }
+        let Some((why, wanted)) = self.facts.misfit(main).zip(self.facts.wanted()) else {
+            return self.stays(main);
+        };
+        match main.process {
+            ProcessFacts::Serving { .. } => self.replace(main, wanted, why),
+            ProcessFacts::Starting { .. } | ProcessFacts::Gone => Some(Step::Terminate(main.id, why)),
+        }
+    }
+
+    fn stays(&mut self, main: &InstanceFacts) -> Option<Step> {
+        if main.drain.is_some() {
+            return Some(Step::Readmit(main.id));
+        }
+        if let Some(step) = self.end_trial(Why::Superseded).or_else(|| self.checks(main)) {
+            return Some(step);
+        }
+        let ProcessFacts::Serving { since, .. } = main.process else { return None };
+        if self.facts.is_baking() {
+            if self.now >= since + self.facts.bake {
+                return Some(Step::Confirm);
+            }
+            self.wait(since + self.facts.bake);
+        }
+        if self.facts.crashes > 0 {
+            if self.now >= since + FORGIVEN_AFTER {
+                return Some(Step::ForgiveCrashes);
+            }
+            self.wait(since + FORGIVEN_AFTER);
+        }
+        None
+    }
+
+    /// Moves from the one that serves to a new one.
+    fn replace(&mut self, blue: &InstanceFacts, wanted: Digest, why: Why) -> Option<Step> {
+        let proves = self.facts.needs_proof(wanted, blue);
+        if blue.drain.is_some() && (self.facts.side_by_side() || proves) {
+            return Some(Step::Readmit(blue.id));
+        }
+        if blue.drain.is_none() {
+            if let Some(step) = self.checks(blue) {
+                return Some(step);
+            }
+            match (self.facts.retry_at, self.facts.turn) {
+                (Some(at), _) if self.now < at => {
+                    self.wait(at);
+                    return None;
+                }
+                (_, Turn::NotAsked) => return Some(Step::AskTurn),
+                (_, Turn::Waiting(_)) => {
+                    self.wait(self.now + TURN_PAUSE);
+                    return None;
+                }
+                (_, Turn::Granted) => {}
+            }
+            if self.facts.side_by_side() {
+                return self.start_beside(wanted, Role::Main);
+            }
+            if proves {
+                return self.prove(wanted);
+            }
+        }
+        if self.facts.trial().is_some() {
+            // Gone first: its memory and its processor time would only lengthen the pause.
+            return self.end_trial(Why::Proven);
+        }
+        self.leave(blue, why)
+    }
+
+    /// Another process beside the one that serves; never a third.
+    fn start_beside(&mut self, revision: Digest, role: Role) -> Option<Step> {
+        if self.facts.instances.len() > 1 {
+            return None;
+        }
+        if self.facts.may_start {
+            return Some(Step::Start(revision, role));
+        }
+        self.wait(self.now + START_PAUSE);
+        None
+    }
+
+    fn prove(&mut self, wanted: Digest) -> Option<Step> {
+        match self.facts.trial() {
+            None => self.start_beside(wanted, Role::Trial),
+            Some(trial) if trial.ending.is_some() => None,
+            Some(trial) if trial.revision == wanted && !trial.is_proven() => self.checks(trial),
+            Some(_) => self.end_trial(Why::Superseded),
+        }
+    }
+
+    fn two(&mut self, blue: &InstanceFacts, green: &InstanceFacts) -> Option<Step> {
+        if let Some(step) = self.end_trial(Why::Superseded) {
+            return Some(step);
+        }
+        match green.process {
+            ProcessFacts::Serving { since, .. } => self.bake(blue, green, since),
+            ProcessFacts::Starting { .. } | ProcessFacts::Gone => {
+                if let Some(why) = self.facts.misfit(green) {
+                    return Some(Step::Terminate(green.id, why));
+                }
+                if blue.drain.is_some() {
+                    return Some(Step::Readmit(blue.id));
+                }
+                self.checks(blue).or_else(|| self.checks(green))
+            }
+        }
+    }
+
+    /// Green has the traffic, blue stands by.
+    fn bake(&mut self, blue: &InstanceFacts, green: &InstanceFacts, since: OffsetDateTime) -> Option<Step> {
+        if green.drain.is_some() {
+            return Some(Step::Readmit(green.id));
+        }
+        if let ProcessFacts::Starting { probes, .. } = blue.process {
+            // Found by a new daemon, which has proven green first: it gets its chance to stand by.
+            let step = if probes < MIN_PROBES { self.checks(blue) } else { None };
+            return step.or_else(|| (probes >= MIN_PROBES).then_some(Step::Terminate(blue.id, Why::Surplus)));
+        }
+        let Some(drain) = blue.drain.filter(|drain| drain.leave == Leave::Retired) else {
+            return Some(Step::Retire(blue.id));
+        };
+        if let Some(step) = self.checks(green) {
+            return Some(step);
+        }
+        // A newer wish does not wait for the bake: green was better than nothing, and there is no third place.
+        let superseded = self.facts.misfit(green).is_some();
+        let baked = self.now >= since + self.facts.bake;
+        if baked && !superseded && self.facts.is_baking() {
+            return Some(Step::Confirm);
+        }
+        if !baked {
+            self.wait(since + self.facts.bake);
+        }
+        if !drain.idle {
+            if self.now < drain.deadline {
+                self.wait(drain.deadline);
+                return None;
+            }
+            match drain.cut_at {
+                None => return Some(Step::Cut(blue.id)),
+                Some(at) if self.now < at + CUT_PAUSE => {
+                    self.wait(at + CUT_PAUSE);
+                    return None;
+                }
+                // Requests that are still on it have had their time.
+                Some(_) => {}
+            }
+        }
+        let why = if superseded { Why::Superseded } else { Why::Replaced };
+        (baked || superseded).then_some(Step::Terminate(blue.id, why))
+    }
+
+    /// Takes an instance out of service without a successor beside it.
+    fn leave(&mut self, instance: &InstanceFacts, why: Why) -> Option<Step> {
+        if !instance.is_proven() || instance.suspended {
+            return Some(Step::Terminate(instance.id, why));
+        }
+        self.drain(instance, why).unwrap_or(Some(Step::Terminate(instance.id, why)))
+    }
+
+    /// Puts the instance to sleep where it is; a daemon that was restarted meanwhile proves it first.
+    fn suspend(&mut self, mains: &[&InstanceFacts]) -> Option<Step> {
+        if let Some(step) = self.end_trial(Why::Asleep) {
+            return Some(step);
+        }
+        match mains {
+            // It ended in its sleep: the next one is started when it is wanted.
+            [] => None,
+            [one] if one.suspended => None,
+            [one] if !one.is_proven() => self.checks(one),
+            [one] => self.drain(one, Why::Asleep).unwrap_or(Some(Step::Suspend(one.id))),
+            [oldest, ..] => Some(Step::Terminate(oldest.id, Why::Surplus)),
+        }
+    }
+
+    /// Lets no new request on an instance until nothing is on it; `None` once that is so, or its time is over.
+    fn drain(&mut self, instance: &InstanceFacts, why: Why) -> Option<Option<Step>> {
+        let Some(drain) = instance.drain.filter(|drain| drain.leave == Leave::Held) else {
+            return Some(Some(Step::Hold(instance.id, why)));
+        };
+        if !drain.idle && self.now < drain.deadline {
+            // Requests wait: a stream without an end of its own must not make them wait longer. Told again, because a request
+            // may have become a stream since.
+            match drain.cut_at {
+                Some(at) if self.now < at + CUT_PAUSE => {
+                    self.wait(drain.deadline.min(at + CUT_PAUSE));
+                    return Some(None);
+                }
+                _ => return Some(Some(Step::Cut(instance.id))),
+            }
+        }
+        None
+    }
+
+    fn end_trial(&mut self, why: Why) -> Option<Step> {
+        let trial = self.facts.trial().filter(|trial| trial.ending.is_none())?;
+        Some(Step::Terminate(trial.id, why))
+    }
+
+    /// Does it come up, does it still answer?
+    fn checks(&mut self, instance: &InstanceFacts) -> Option<Step> {
+        let at = match instance.process {
+            ProcessFacts::Gone => return Some(Step::Bury(instance.id)),
+            ProcessFacts::Starting { refused: true, .. } => return Some(Step::Terminate(instance.id, Why::Refused)),
+            ProcessFacts::Starting { deadline, probes, .. } if self.now >= deadline && probes >= MIN_PROBES => {
+                return Some(Step::Terminate(instance.id, Why::StartTimeout));
+            }
+            ProcessFacts::Serving { failed_checks, .. } if failed_checks >= MAX_FAILED_CHECKS => {
+                return Some(Step::Terminate(instance.id, Why::Unhealthy));
+            }
+            ProcessFacts::Starting { next_probe: at, .. } | ProcessFacts::Serving { next_check: at, .. } => at,
+        };
+        if self.now >= at {
+            return Some(Step::Probe(instance.id));
+        }
+        self.wait(at);
+        None
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{memory, shared::Shared};
+use crate::driver::Warmth;
 
 /// Between two looks at the pool.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -52,7 +53,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     loop {
         let want = shared.starts.busiest_minute(Instant::now()).clamp(min, max.max(min));
         let quiet = shared.nothing_starts() && memory::is_roomy(&shared.settings.memory);
-        match shared.driver.keep_warm(want, quiet).await {
+        match refill(&shared, want, quiet).await {
             Ok(warmth) => shared.metrics.warm(warmth),
             Err(error) => tracing::warn!(%error, "the warm pool can't be filled; instances start cold"),
         }
@@ -62,6 +63,14 @@ pub(super) async fn keep(shared: Arc<Shared>) {
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
+}
+
+async fn refill(shared: &Shared, want: usize, quiet: bool) -> Result<Warmth, String> {
+    let port = match quiet {
+        true => Some(shared.free_port().await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?),
+        false => None,
+    };
+    shared.driver.keep_warm(want, port).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod tier;
 pub use sleep::{Rung, Sleep, SleepCause};
 pub use spec::{DesiredState, MAX_CATALOG_BYTES, Owner, SecretRef, Spec};
 pub use status::{Condition, ConditionKind, Phase, PluginOutcome, PluginReport, Status, Truth};
-pub use tier::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules, Window};
+pub use tier::{BackupRules, ResourceRules, RolloutRules, RolloutStrategy, SleepRules, TierRules, Window};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

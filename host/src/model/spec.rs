@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{PluginId, TierName};
+use crate::ids::{Digest, PluginId, TierName};
 
 /// All catalogue files of one workspace together, in bytes; a source that holds more is refused by name.
 pub const MAX_CATALOG_BYTES: usize = 8 << 20;
@@ -32,6 +32,10 @@ pub struct Spec {
     /// Grows by one with each restart that someone asks for.
     #[serde(default)]
     pub restarts: i64,
+    /// The revision that a rollback returned to: it goes before the newest config until the spec changes or a rollout is asked
+    /// for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Digest>,
 }
 
 /// Whether a workspace's instance should run.

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{ProvisionError, Provisioner};
+use super::{ProvisionError, Provisioner, Writers, sqlite_copy};
 
 /// A directory of database files per workspace.
 pub struct SqliteProvisioner;
@@ -63,6 +63,18 @@ impl Provisioner for SqliteProvisioner {
 
     fn config(&self, database: &str, home: &Path) -> Value {
         json!({"client": "better-sqlite3", "connection": {"directory": directory(database, home)}})
+    }
+
+    fn writers(&self) -> Writers {
+        Writers::One
+    }
+
+    async fn copy(&self, database: &str, copy: &str, home: &Path) -> Result<(), ProvisionError> {
+        let copied = async {
+            ensure(copy, home)?;
+            sqlite_copy::copy(directory(database, home), directory(copy, home)).await
+        };
+        copied.await.map_err(|source| ProvisionError { operation: "copy", database: database.to_owned(), source })
     }
 
     async fn remove(&self, database: &str, home: &Path) -> Result<(), ProvisionError> {

@@ -17,7 +17,7 @@ use super::{
     link::Link,
     pool::{Key, Pool},
 };
-use crate::directory::{Endpoint, InFlight};
+use crate::directory::{InFlight, LongLived};
 
 /// An answer that is still coming. It drives its connection, counts as a request on the instance until its last byte came,
 /// and then parks the connection. Dropped early, it closes the connection.
@@ -26,9 +26,7 @@ pub(super) struct Download {
     /// Came with the head already.
     first: Option<Bytes>,
     link: Option<Box<Link>>,
-    in_flight: Option<InFlight>,
-    /// An event stream has no end of its own: it ends when the workspace leaves the instance, and does not count until then.
-    left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    on_instance: Option<OnInstance>,
     pool: Arc<Pool>,
     key: Key,
     upload: Option<Arc<UploadWatch>>,
@@ -36,6 +34,14 @@ pub(super) struct Download {
     idle: Duration,
     /// Told at the next poll.
     failed: Option<BodyError>,
+}
+
+/// How an answer counts on its instance.
+enum OnInstance {
+    /// Until its last byte.
+    Request(#[expect(dead_code, reason = "it counts while it is held")] InFlight),
+    /// An event stream has no end of its own: it ends when the instance must be stopped.
+    Stream { cut: Pin<Box<dyn Future<Output = ()> + Send>>, _counts: LongLived },
 }
 
 /// What an exchange leaves behind for its answer's body.
@@ -48,8 +54,8 @@ pub(super) struct Exchange {
     pub key: Key,
     /// The request that counts.
     pub in_flight: InFlight,
-    /// The instance, for an event stream.
-    pub event_stream_of: Option<Endpoint>,
+    /// It is an event stream.
+    pub event_stream: bool,
     /// Its body.
     pub upload: Option<Arc<UploadWatch>>,
     /// Longest silence.
@@ -74,16 +80,17 @@ impl Exchange {
         }
         let mut link = self.link;
         link.timer.arm(Instant::now() + self.idle);
-        let (in_flight, left) = match self.event_stream_of {
-            Some(endpoint) => (None, Some(Box::pin(self.in_flight.entry().left(endpoint)) as _)),
-            None => (Some(self.in_flight), None),
+        let on_instance = if self.event_stream {
+            let stream = self.in_flight.into_long_lived();
+            OnInstance::Stream { cut: Box::pin(stream.cut()), _counts: stream }
+        } else {
+            OnInstance::Request(self.in_flight)
         };
         Body::Stream(Box::new(Download {
             incoming,
             first,
             link: Some(link),
-            in_flight,
-            left,
+            on_instance: Some(on_instance),
             pool: self.pool,
             key: self.key,
             upload: self.upload,
@@ -103,7 +110,7 @@ impl Download {
         }
         match self.poll_next(cx) {
             Poll::Ready(Some(Err(error))) => {
-                (self.link, self.in_flight, self.failed) = (None, None, Some(error));
+                (self.link, self.on_instance, self.failed) = (None, None, Some(error));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -137,11 +144,11 @@ impl Download {
                 Poll::Pending => Poll::Ready(Some(Err(BodyError::Cut))),
             };
         }
-        if let Some(left) = &mut self.left
-            && left.as_mut().poll(cx).is_ready()
+        if let Some(OnInstance::Stream { cut, .. }) = &mut self.on_instance
+            && cut.as_mut().poll(cx).is_ready()
         {
-            // A clean end: the client connects again, and is held until the next instance is there.
-            (self.link, self.left) = (None, None);
+            // A clean end: the client connects again, to whatever instance serves then.
+            (self.link, self.on_instance) = (None, None);
             return Poll::Ready(None);
         }
         let Some(link) = &mut self.link else { return Poll::Ready(Some(Err(BodyError::Cut))) };
@@ -190,7 +197,7 @@ impl Download {
         {
             self.pool.park(self.key, link);
         }
-        self.in_flight = None;
+        self.on_instance = None;
     }
 
     /// Whether nothing more comes.

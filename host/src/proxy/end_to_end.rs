@@ -26,7 +26,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    directory::{Availability, Endpoint, Entry},
+    directory::{Availability, Endpoint, Entry, Upstream},
     door::{Door, SOCKET},
     identity::{BackstageUser, SigningKey},
     ids::{Digest, InstanceId, WorkspaceId},
@@ -111,7 +111,14 @@ fn start_echo(seen: Seen) -> Door {
 }
 
 fn serving(door: Door) -> Availability {
-    Availability::Serving(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 })
+    let endpoint = Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 };
+    Availability::Serving(Upstream::new(endpoint))
+}
+
+/// The instance that is offered now.
+fn upstream(entry: &Entry) -> Arc<Upstream> {
+    let Availability::Serving(upstream) = entry.availability() else { panic!("serving") };
+    upstream
 }
 
 impl Rig {
@@ -289,7 +296,7 @@ async fn requests_on_one_connection_are_answered_in_order_over_one_connection_to
     let expected: Vec<_> = (0..20).flat_map(|n| [format!("POST /{n}"), format!("PUT /{n}")]).collect();
     assert_eq!(order, expected);
     assert_eq!(rig.proxy.metrics.connects.get(), 1, "one connection is enough");
-    assert_eq!(rig.entry.in_flight(), 0);
+    assert!(upstream(&rig.entry).is_idle());
 }
 
 #[tokio::test]
@@ -323,22 +330,22 @@ async fn a_large_body_streams_both_ways() {
     let answer = rig.raw(&format!("{head}content-length: {}\r\nexpect: 100-continue\r\n\r\n{body}", body.len())).await;
     assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{}", &answer[..100.min(answer.len())]);
     assert!(answer.ends_with(&body), "all of it came back");
-    rig.entry.idle().await;
+    upstream(&rig.entry).idle().await;
 }
 
 #[tokio::test]
 async fn a_held_request_is_answered_by_the_instance_that_comes() {
     let rig = Rig::start(|_| {}).await;
-    let Availability::Serving(endpoint) = rig.entry.availability() else { panic!("serving") };
+    let instance = upstream(&rig.entry);
     rig.entry.publish(Availability::Held("new configuration"));
     let held = rig.get("/held", "");
     let release = async {
         while rig.proxy.metrics.held.get() == 0 {
             tokio::task::yield_now().await;
         }
-        rig.entry.idle().await;
+        assert!(instance.is_idle(), "what waits does not count");
         assert_eq!(rig.seen(), [""; 0]);
-        rig.entry.publish(Availability::Serving(endpoint.clone()));
+        rig.entry.publish(Availability::Serving(instance.clone()));
     };
     let (answer, ()) = tokio::join!(held, release);
     assert_eq!(status(&answer), 200, "{answer}");
@@ -349,7 +356,7 @@ async fn a_held_request_is_answered_by_the_instance_that_comes() {
         while rig.proxy.metrics.held.get() == 0 {
             tokio::task::yield_now().await;
         }
-        rig.entry.publish(Availability::Serving(endpoint));
+        rig.entry.publish(Availability::Serving(instance));
     };
     let (answer, ()) = tokio::join!(held, release);
     assert_eq!(status(&answer), 200, "{answer}");
@@ -418,7 +425,8 @@ async fn a_websocket_is_a_tunnel_that_a_restart_does_not_wait_for() {
         answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
     }
     assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    for piece in [&b"\x00\xffhello"[..], &[7; 100_000]] {
+    let long = [&[0x82, 127][..], &100_000_u64.to_be_bytes(), &[7; 100_000]].concat();
+    for piece in [&b"\x81\x05hello"[..], &long] {
         let (mut read, mut write) = stream.split();
         let mut back = vec![0; piece.len()];
         let (sent, came) = tokio::join!(write.write_all(piece), timeout(PATIENCE, read.read_exact(&mut back)));
@@ -426,11 +434,19 @@ async fn a_websocket_is_a_tunnel_that_a_restart_does_not_wait_for() {
         came.expect("in time").expect("all");
         assert_eq!(back, piece);
     }
-    assert_eq!((rig.entry.in_flight(), rig.proxy.metrics.tunnels.get()), (0, 1), "open, and nothing to wait for");
+    let blue = upstream(&rig.entry);
+    assert_eq!((blue.in_flight(), blue.streams(), rig.proxy.metrics.tunnels.get()), (0, 1, 1), "no request, a stream");
     rig.entry.publish(Availability::Held("new configuration"));
+    stream.write_all(b"\x81\x05again").await.expect("sent");
+    let mut again = [0; 7];
+    timeout(PATIENCE, stream.read_exact(&mut again)).await.expect("in time").expect("it lives on the old instance");
+    blue.cut();
     let mut rest = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it ends with the instance").expect("a clean end");
-    assert_eq!((rest.len(), rig.proxy.metrics.tunnels.get()), (0, 0));
+    timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it ends when it is cut").expect("a clean end");
+    assert_eq!(rest, crate::proxy::frames::SERVICE_RESTART, "told why");
+    drop(stream);
+    timeout(PATIENCE, blue.idle()).await.expect("nothing is on it");
+    assert_eq!(rig.proxy.metrics.tunnels.get(), 0);
 }
 
 /// An instance that answers with these bytes, whatever it is asked, and then closes.
@@ -462,7 +478,7 @@ async fn an_instance_that_breaks_http_is_a_502_and_a_cut_answer_stays_cut() {
         rig.entry.publish(serving(answers_with(bytes)));
         let answer = rig.get("/", "").await;
         assert_eq!(status(&answer), 502, "{bytes}\n{answer}");
-        assert_eq!(rig.entry.in_flight(), 0);
+        assert!(upstream(&rig.entry).is_idle());
     }
     rig.entry.publish(serving(answers_with("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort")));
     let answer = rig.get("/", "").await;

@@ -48,8 +48,8 @@ impl Hold {
         Self { directory, waiting: Mutex::default(), per_workspace, timeout, gauge }
     }
 
-    /// The instance, and the mark that a request is on it; waits if it must. A `browser` waits for [`BROWSER_PATIENCE`] only.
-    pub async fn endpoint(&self, entry: &Arc<Entry>, browser: bool) -> Result<(InFlight, Endpoint), ProxyError> {
+    /// The mark that a request is on the instance; waits if it must. A `browser` waits for [`BROWSER_PATIENCE`] only.
+    pub async fn enter(&self, entry: &Arc<Entry>, browser: bool) -> Result<InFlight, ProxyError> {
         match admit(entry)? {
             Ok(found) => Ok(found),
             // The rare way is on the heap, so that it costs the others nothing.
@@ -69,21 +69,12 @@ impl Hold {
     }
 
     /// The instance after `dead` refused a connection: waits until the controller says something else about it.
-    pub async fn endpoint_after(
-        &self,
-        entry: &Arc<Entry>,
-        dead: &Endpoint,
-    ) -> Result<(InFlight, Endpoint), ProxyError> {
+    pub async fn enter_after(&self, entry: &Arc<Entry>, dead: &Endpoint) -> Result<InFlight, ProxyError> {
         Box::pin(self.wait(entry, Some(dead), false)).await
     }
 
-    async fn wait(
-        &self,
-        entry: &Arc<Entry>,
-        dead: Option<&Endpoint>,
-        browser: bool,
-    ) -> Result<(InFlight, Endpoint), ProxyError> {
-        let _place = self.enter(entry.id)?;
+    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>, browser: bool) -> Result<InFlight, ProxyError> {
+        let _place = self.take_place(entry.id)?;
         self.directory.wake(entry.id);
         let patience = if browser { BROWSER_PATIENCE.min(self.timeout) } else { self.timeout };
         let deadline = Instant::now() + patience;
@@ -93,10 +84,11 @@ impl Hold {
             // Marks the value as seen before it is read, so that no change falls between.
             changes.borrow_and_update();
             let stage = match admit(entry)? {
-                Ok((_, endpoint)) if dead == Some(&endpoint) && Instant::now() >= notice => {
+                Ok(found) if dead == Some(found.endpoint()) && Instant::now() >= notice => {
                     return Err(ProxyError::Connect("it refuses connections".into()));
                 }
-                Ok((_, endpoint)) if dead == Some(&endpoint) => "starting again",
+                // Dropped: a request that waits must not keep the instance from being replaced.
+                Ok(found) if dead == Some(found.endpoint()) => "starting again",
                 Ok(found) => return Ok(found),
                 Err(stage) => stage,
             };
@@ -115,7 +107,7 @@ impl Hold {
         }
     }
 
-    fn enter(&self, workspace: WorkspaceId) -> Result<Place<'_>, ProxyError> {
+    fn take_place(&self, workspace: WorkspaceId) -> Result<Place<'_>, ProxyError> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.entry(workspace).or_default();
         if *count >= self.per_workspace {
@@ -126,19 +118,19 @@ impl Hold {
     }
 }
 
-/// What becomes of a request now; what is going on if it must wait. The mark is set before the availability is read, and
-/// dropped again where there is no instance, or no restart could ever begin.
-fn admit(entry: &Arc<Entry>) -> Result<Result<(InFlight, Endpoint), &'static str>, ProxyError> {
-    let in_flight = entry.enter();
-    match entry.availability() {
-        Availability::Serving(endpoint) => Ok(Ok((in_flight, endpoint))),
-        Availability::Held(stage) => Ok(Err(stage)),
-        Availability::Asleep => {
+/// What becomes of a request now; what is going on if it must wait.
+fn admit(entry: &Entry) -> Result<Result<InFlight, &'static str>, ProxyError> {
+    match entry.enter() {
+        Ok(in_flight) => Ok(Ok(in_flight)),
+        Err(Availability::Held(stage)) => Ok(Err(stage)),
+        // `Serving` is never refused by `enter`; if it were, waiting is right.
+        Err(Availability::Serving(_)) => Ok(Err("starting")),
+        Err(Availability::Asleep) => {
             entry.activity.want_awake();
             Ok(Err("waking up"))
         }
-        Availability::Stopped => Err(ProxyError::Stopped),
-        Availability::Unavailable { reason, retry_after } => Err(ProxyError::Unavailable { reason, retry_after }),
+        Err(Availability::Stopped) => Err(ProxyError::Stopped),
+        Err(Availability::Unavailable { reason, retry_after }) => Err(ProxyError::Unavailable { reason, retry_after }),
     }
 }
 
@@ -158,6 +150,7 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
     use crate::{
+        directory::Upstream,
         door::Door,
         identity::SigningKey,
         ids::{Digest, InstanceId},
@@ -172,9 +165,9 @@ mod tests {
             Arc::new(key),
         )
     }
-    fn serving() -> Endpoint {
+    fn serving() -> Arc<Upstream> {
         let door = Door::new(std::path::Path::new("/nowhere"), 1);
-        Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 }
+        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 })
     }
     fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
         let (directory, _hints) = Directory::new();
@@ -188,15 +181,17 @@ mod tests {
         let (hold, entry) = rig(10, Duration::from_secs(60));
         let waiting = tokio::spawn({
             let (hold, entry) = (hold.clone(), entry.clone());
-            async move { hold.endpoint(&entry, false).await.map(|(_, endpoint)| endpoint) }
+            async move { hold.enter(&entry, false).await }
         });
         while hold.gauge.get() == 0 {
             tokio::task::yield_now().await;
         }
-        entry.idle().await;
-        let endpoint = serving();
-        entry.publish(Availability::Serving(endpoint.clone()));
-        assert_eq!(waiting.await.expect("joined").expect("served"), endpoint);
+        let upstream = serving();
+        entry.publish(Availability::Serving(upstream.clone()));
+        let on = waiting.await.expect("joined").expect("served");
+        assert_eq!((on.endpoint(), upstream.in_flight()), (&upstream.endpoint, 1));
+        drop(on);
+        assert!(upstream.is_idle());
         assert!(hold.waiting.lock().expect("no panic").is_empty());
         assert_eq!(hold.gauge.get(), 0);
     }
@@ -204,20 +199,20 @@ mod tests {
     #[tokio::test]
     async fn a_full_room_a_deadline_and_a_wish_are_three_answers() {
         let (hold, entry) = rig(0, Duration::from_secs(60));
-        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::TooManyHeld)));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::TooManyHeld)));
         let (hold, entry) = rig(1, Duration::ZERO);
-        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::HeldTooLong)));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::HeldTooLong)));
         entry.publish(Availability::Stopped);
-        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::Stopped)));
-        let endpoint = serving();
-        entry.publish(Availability::Serving(endpoint.clone()));
-        assert!(hold.endpoint(&entry, false).await.is_ok());
-        assert!(matches!(hold.endpoint_after(&entry, &endpoint).await, Err(ProxyError::Connect(_))));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::Stopped)));
+        let upstream = serving();
+        entry.publish(Availability::Serving(upstream.clone()));
+        assert!(hold.enter(&entry, false).await.is_ok());
+        assert!(matches!(hold.enter_after(&entry, &upstream.endpoint).await, Err(ProxyError::Connect(_))));
         hold.directory.remove(&entry.slug, entry.id);
         entry.publish(Availability::Held("starting"));
         let (hold, entry) = (Hold { timeout: Duration::from_secs(60), ..Arc::into_inner(hold).expect("one") }, entry);
-        assert!(matches!(hold.endpoint(&entry, false).await, Err(ProxyError::NoWorkspace)));
-        assert_eq!(entry.in_flight(), 0);
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::NoWorkspace)));
+        assert_eq!(upstream.in_flight(), 0);
     }
 
     #[tokio::test]
@@ -226,13 +221,14 @@ mod tests {
         entry.publish(Availability::Asleep);
         assert!(!entry.activity.is_wanted());
         let began = Instant::now();
-        assert!(matches!(hold.endpoint(&entry, true).await, Err(ProxyError::Waking("waking up"))));
+        assert!(matches!(hold.enter(&entry, true).await, Err(ProxyError::Waking("waking up"))));
         assert!((BROWSER_PATIENCE..Duration::from_secs(3)).contains(&began.elapsed()));
         assert!(entry.activity.is_wanted(), "though the browser has left");
         entry.publish(Availability::Held("starting"));
         assert!(matches!(hold.progress(&entry), Err(ProxyError::Waking("starting"))));
-        entry.publish(Availability::Serving(serving()));
+        let upstream = serving();
+        entry.publish(Availability::Serving(upstream.clone()));
         assert!(hold.progress(&entry).is_ok());
-        assert_eq!(entry.in_flight(), 0);
+        assert_eq!(upstream.in_flight(), 0);
     }
 }

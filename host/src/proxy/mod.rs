@@ -14,9 +14,9 @@
 //!
 //! What a request costs, and what it does not (aim: design.md, section 7). One task serves a client's connection and drives
 //! the instance's inside it (see `link`): no wake-up across threads, no channel between them. Timers are moved, not
-//! registered (`timer`). Loads: one `ArcSwap` for the policy set, one for the directory. Locks, none of them shared by all
-//! requests for longer than a table lookup: the pool's shard (twice), the remembered tokens' shard, the availability's read
-//! lock. Allocations of ours: the request id, a host name copied for the log, a body's watch where there is a body.
+//! registered (`timer`). Loads: one `ArcSwap` for the policy set, one for the directory, one
+//! for the workspace's instance. Locks, none of them shared by all
+//! requests for longer than a table lookup: the pool's shard (twice), the remembered tokens' shard. Allocations of ours: the request id, a host name copied for the log, a body's watch where there is a body.
 
 mod authority;
 mod body;
@@ -25,6 +25,7 @@ mod credentials;
 mod decisions;
 mod download;
 mod error;
+mod frames;
 mod headers;
 mod hold;
 mod link;

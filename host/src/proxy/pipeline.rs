@@ -27,7 +27,7 @@ use super::{
     validate::{self, Reject},
 };
 use crate::{
-    directory::{Endpoint, Entry, InFlight},
+    directory::{Entry, InFlight},
     ids::PluginId,
     policy::RequestFacts,
 };
@@ -255,12 +255,12 @@ async fn forward(
     let head_request = parts.method == Method::HEAD;
     let (upload, watch) = Upload::new(body, proxy.limits.body_bytes);
     let mut request = Request::from_parts(parts, upload);
-    let (mut in_flight, mut endpoint) = proxy.hold.endpoint(entry, patience.browser).await?;
+    let mut in_flight = proxy.hold.enter(entry, patience.browser).await?;
     let mut attempt = 0;
     let (link, response) = loop {
         attempt += 1;
         let mut link;
-        (link, in_flight, endpoint) = connect(proxy, entry, in_flight, endpoint, attempt == 1).await?;
+        (link, in_flight) = connect(proxy, entry, in_flight, attempt == 1).await?;
         match link.exchange(request, watch.as_deref(), patience.timeout).await {
             Ok(response) => break (link, response),
             Err(ExchangeError::Failed(error)) => return Err(error),
@@ -283,7 +283,6 @@ async fn forward(
             client,
             link,
             in_flight,
-            endpoint,
             counted,
             idle: proxy.idle,
             ends: Instant::now() + Duration::from_secs(left.clamp(1, 86_400 * 30)),
@@ -292,12 +291,11 @@ async fn forward(
         tokio::spawn(tunnel.run());
         return Ok(Response::from_parts(head, Body::empty()));
     }
-    let key = pool::key(entry, &endpoint);
+    let key = pool::key(entry, in_flight.endpoint());
     let event_stream =
         head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
-    let event_stream_of = event_stream.then_some(endpoint);
     let pool = proxy.pool.clone();
-    let exchange = Exchange { link, pool, key, in_flight, event_stream_of, upload: watch, idle: proxy.idle };
+    let exchange = Exchange { link, pool, key, in_flight, event_stream, upload: watch, idle: proxy.idle };
     Ok(Response::from_parts(head, exchange.into_body(incoming)))
 }
 
@@ -307,32 +305,31 @@ async fn connect(
     proxy: &Arc<Proxy>,
     entry: &Arc<Entry>,
     in_flight: InFlight,
-    endpoint: Endpoint,
     parked: bool,
-) -> Result<(Box<Link>, InFlight, Endpoint), ProxyError> {
-    if parked && let Some(link) = proxy.pool.take(pool::key(entry, &endpoint)) {
-        return Ok((link, in_flight, endpoint));
+) -> Result<(Box<Link>, InFlight), ProxyError> {
+    if parked && let Some(link) = proxy.pool.take(pool::key(entry, in_flight.endpoint())) {
+        return Ok((link, in_flight));
     }
-    Box::pin(connect_anew(proxy, entry, in_flight, endpoint)).await
+    Box::pin(connect_anew(proxy, entry, in_flight)).await
 }
 
 async fn connect_anew(
     proxy: &Arc<Proxy>,
     entry: &Arc<Entry>,
     mut in_flight: InFlight,
-    mut endpoint: Endpoint,
-) -> Result<(Box<Link>, InFlight, Endpoint), ProxyError> {
+) -> Result<(Box<Link>, InFlight), ProxyError> {
     let mut attempt = 0;
     loop {
         attempt += 1;
         proxy.metrics.connects.inc();
-        match Link::connect(&endpoint.door).await {
-            Ok(link) => return Ok((link, in_flight, endpoint)),
+        match Link::connect(&in_flight.endpoint().door).await {
+            Ok(link) => return Ok((link, in_flight)),
             Err(error) if attempt >= MAX_ATTEMPTS => return Err(ProxyError::Connect(error.to_string())),
             Err(_) => {
                 // Off the instance while it waits, or its restart could never begin.
+                let dead = in_flight.endpoint().clone();
                 drop(in_flight);
-                (in_flight, endpoint) = proxy.hold.endpoint_after(entry, &endpoint).await?;
+                in_flight = proxy.hold.enter_after(entry, &dead).await?;
             }
         }
     }

@@ -175,7 +175,7 @@ pub struct InstanceSettings {
     pub start_timeout_s: u64,
     /// Seconds from SIGTERM to SIGKILL.
     pub stop_timeout_s: u64,
-    /// Seconds that requests under way may take to finish before a restart ends them.
+    /// Seconds that requests under way may take to finish before a restart ends them; a tier's `rollout.drain_s` goes before it.
     pub drain_timeout_s: u64,
     /// Instances that start at the same time; the others wait their turn.
     pub max_starting: usize,
@@ -183,6 +183,9 @@ pub struct InstanceSettings {
     pub warm_min: usize,
     /// At most so many, learned from how many were started in a minute. 0 with `warm_min` 0: none.
     pub warm_max: usize,
+    /// Workspaces that are rolled out at the same time, each from the start of its new instance to the end of its old one; the
+    /// others wait in order. A tier's `rollout.max_concurrent` may allow fewer.
+    pub max_rollouts: usize,
     /// Bytes after which an instance's log is rotated (one old file is kept).
     pub max_log_bytes: u64,
     /// Node binary; without it the one that the distribution names.
@@ -278,6 +281,7 @@ impl Default for InstanceSettings {
             max_starting: 2,
             warm_min: 0,
             warm_max: 0,
+            max_rollouts: 8,
             max_log_bytes: 16 << 20,
             node: None,
         }

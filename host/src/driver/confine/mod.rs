@@ -65,7 +65,6 @@ pub struct ConfineError {
 
 /// Where a warm process waits.
 pub(super) struct Slot<'a> {
-    pub id: InstanceId,
     pub dir: &'a Path,
     /// The folder of all workspaces' homes.
     pub homes: &'a Path,
@@ -183,9 +182,8 @@ impl Confinement {
     /// it is released, and runs nothing but the distribution's code till then.
     pub(super) fn warm_order(&self, slot: &Slot<'_>, distribution: &Distribution) -> Order {
         let resources = ResourceRules::default();
-        let cgroups = self.cgroups.as_ref().map(|cgroups| cgroups.make(slot.id, &resources)).unwrap_or_default();
         let fence = self.landlock.then(|| Fence {
-            read: [&self.read[..], &cgroups].concat(),
+            read: self.read.clone(),
             write: vec![slot.dir.to_owned(), slot.homes.to_owned()],
             bind: vec![slot.port],
         });
@@ -194,7 +192,7 @@ impl Confinement {
             launcher: distribution.launcher.clone(),
             user: None,
             fence,
-            cgroups,
+            cgroups: Vec::new(),
             limits: Limits {
                 open_files: some(resources.open_files),
                 file_bytes: some(resources.file_mb).map(|mb| mb << 20),
@@ -203,10 +201,13 @@ impl Confinement {
         }
     }
 
-    /// The workspace is known now: its tier's limits instead of the usual ones.
-    pub(super) fn limit(&self, id: InstanceId, resources: &ResourceRules) {
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.make(id, resources);
+    /// A warm process becomes an instance: it enters the instance's cgroups. What it uses already is not counted there.
+    pub(super) fn admit(&self, id: InstanceId, pid: u32, resources: &ResourceRules) {
+        let Some(cgroups) = &self.cgroups else { return };
+        for group in cgroups.make(id, resources) {
+            if let Err(error) = fs::write(group.join("cgroup.procs"), pid.to_string()) {
+                tracing::warn!(group = %group.display(), %error, "an instance runs without this cgroup");
+            }
         }
     }
 

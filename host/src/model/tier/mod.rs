@@ -9,7 +9,7 @@ mod window;
 
 pub use backup::BackupRules;
 pub use resources::ResourceRules;
-pub use rollout::RolloutRules;
+pub use rollout::{RolloutRules, RolloutStrategy};
 pub use sleep::SleepRules;
 pub use window::Window;
 

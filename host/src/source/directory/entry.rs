@@ -215,5 +215,6 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
         secrets: config.secrets,
         catalog: BTreeMap::new(),
         restarts: 0,
+        pinned: None,
     })
 }

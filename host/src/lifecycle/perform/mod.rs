@@ -1,0 +1,76 @@
+//! Does one step. One file per concern: the database, coming up, leaving, and what is said over an instance that is gone.
+
+mod bury;
+mod come_up;
+mod database;
+mod leave;
+
+use time::OffsetDateTime;
+
+use super::{
+    facts::Facts,
+    reconcile::{Trouble, Work},
+    step::Step,
+};
+use crate::{crashpoint, db::MAX_GOOD};
+
+pub(super) use bury::Ended;
+
+impl Work<'_> {
+    pub(super) async fn perform(&mut self, step: Step, facts: &Facts, now: OffsetDateTime) -> Result<(), Trouble> {
+        match step {
+            Step::AcknowledgeRestart => self.acknowledge_restart(),
+            Step::Render => self.render(now).await?,
+            Step::Provision => self.provision(now).await?,
+            Step::AskTurn => self.ask_turn(),
+            Step::Start(revision, role) => self.start(revision, role, now).await?,
+            Step::Probe(id) => self.probe(id, now).await?,
+            Step::Hold(id, why) => self.hold(id, why, now),
+            Step::Retire(id) => self.retire(id, facts, now),
+            Step::Readmit(id) => self.readmit(id),
+            Step::Cut(id) => self.cut(id, now),
+            Step::Suspend(id) => self.suspend(id).await,
+            Step::Resume(id) => self.resume(id, now),
+            Step::Confirm => self.confirm(),
+            Step::Terminate(id, why) => self.terminate(id, why, now).await?,
+            Step::Kill(id) => self.kill(id).await,
+            Step::Bury(id) => self.bury(id, facts, now).await?,
+            Step::ForgiveCrashes => self.status().crashes = 0,
+            Step::DropDatabase => self.drop_database(now).await?,
+            Step::Forget => self.forget().await?,
+            Step::Rest(_) => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledge_restart(&mut self) {
+        self.progress.restarts_seen = self.workspace.spec.restarts;
+        let status = self.status();
+        status.crashes = 0;
+        status.retry_at = None;
+        status.failed_revision = None;
+        self.live.port_retries = 0;
+        self.event("RestartAsked", "a restart was asked for");
+    }
+
+    fn ask_turn(&mut self) {
+        let (id, tier) = (self.id(), self.workspace.spec.tier.clone());
+        for granted in self.shared.turns.ask(id, &tier, self.rollout_rules().max_concurrent) {
+            if granted != id {
+                self.shared.look_at(granted);
+            }
+        }
+    }
+
+    /// The active revision is good: from here on its end is a crash, not a failed rollout.
+    fn confirm(&mut self) {
+        let Some(active) = self.workspace.status.active_revision else { return };
+        crashpoint!("confirm.before");
+        let good = &mut self.progress.good;
+        good.retain(|revision| *revision != active);
+        good.push(active);
+        let surplus = good.len().saturating_sub(MAX_GOOD);
+        good.drain(..surplus);
+        self.event("Confirmed", format!("revision {} has served well: it is the one to return to", active.short()));
+    }
+}
