@@ -244,7 +244,11 @@ fn crashes_wait_and_are_forgiven() {
     facts.retry_at = Some(T0 + Duration::seconds(1));
     assert_eq!(offer(&facts, T0, None), Offer::Held("starting again"), "a second is waited for");
     facts.retry_at = None;
-    facts.instances = vec![serving(1)];
+    let mut healthy = serving(1);
+    if let ProcessFacts::Serving { next_check, .. } = &mut healthy.process {
+        *next_check = T0 + Duration::hours(1);
+    }
+    (facts.good, facts.instances) = (Some(digest(1)), vec![healthy]);
     assert_eq!(next_step(&facts, T0 + FORGIVEN_AFTER), Step::ForgiveCrashes);
 }
 

@@ -326,7 +326,9 @@ impl World {
                 }
                 facts.instances[i].suspended = false;
                 facts.instances[i].ending = Some(EndingFacts { kill_at: now + Duration::seconds(20), killed: false });
-                self.told.insert(id);
+                if why.is_wish() {
+                    self.told.insert(id);
+                }
             }
             Step::Kill(id) => {
                 let i = by_id(facts, id);
