@@ -11,18 +11,19 @@ use crate::paths;
 pub enum Need {
     /// Building the distribution and the daemon.
     Demo,
-    /// Also a browser.
+    /// Also a browser and a database server.
     Test,
     /// Also a load generator and the peer.
     Bench,
 }
 
 /// Program, package, from which need on.
-const PROGRAMS: [(&str, &str, Need); 6] = [
+const PROGRAMS: [(&str, &str, Need); 7] = [
     ("python3", "python3", Need::Demo),
     ("g++", "g++", Need::Demo),
     ("make", "make", Need::Demo),
     ("chromium", "chromium", Need::Test),
+    ("psql", "postgresql", Need::Test),
     ("wrk", "wrk", Need::Bench),
     ("nginx", "nginx-light", Need::Bench),
 ];

@@ -19,5 +19,5 @@ pub(super) async fn reload(State(app): State<App>) -> Result<Json<Value>, Proble
 }
 
 fn current(app: &App) -> Value {
-    json!(*app.policies.status())
+    json!(app.policies.status())
 }

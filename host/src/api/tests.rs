@@ -33,7 +33,9 @@ struct Answer {
 async fn no_workspaces(dir: &Path) -> Workspaces {
     let data_dir = Arc::new(DataDir::open(dir).expect("a data directory"));
     let master = MasterKey::load_or_create(&data_dir.master_key()).expect("a master key");
-    let registry = crate::db::Registry::open(&data_dir.registry(), Arc::new(master)).await.expect("a registry");
+    let registry = crate::db::Registry::open(&crate::db::Place::File(data_dir.registry()), Arc::new(master))
+        .await
+        .expect("a registry");
     let (directory, hints) = Directory::new();
     // Nothing is ever started from it: no workspace wants an instance.
     let distribution = Distribution {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     api::AdminToken,
     authn::Authenticator,
-    db::{DataDir, Registry},
+    db::DataDir,
     directory::InternalPaths,
     identity::MasterKey,
     settings::{OnRemoved, Settings},
@@ -61,7 +61,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     let data_dir = Arc::new(DataDir::open(&settings.data_dir)?);
     let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
     let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
-    let registry = Registry::open(&data_dir.registry(), master).await?;
+    let registry = wiring::open_registry(&settings, &data_dir, master).await?;
     let mut metrics = Metrics::default();
     let distribution = wiring::open_distribution(&settings).await?;
     let policies = wiring::open_policies(&settings, &data_dir, &mut metrics).await?;
@@ -160,6 +160,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     for task in ["rendering", "policies", "admin", "internal"] {
         tasks.stop(task, STOP_DEADLINE, &mut signals).await;
     }
+    wiring::flush_decisions(policies, STOP_DEADLINE).await;
     registry.close().await;
     drop(data_dir);
     tracing::info!("stopped");

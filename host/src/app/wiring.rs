@@ -15,9 +15,10 @@ use super::listeners::Addresses;
 use crate::{
     api::{self, AdminToken, ApiState},
     authn::{Authenticator, Logins},
-    db::{DataDir, Registry},
+    db::{DataDir, Place, Registry},
     directory::{Directory, InternalPaths},
     driver::Distribution,
+    identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
     policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key},
     proxy::{Proxy, ProxyParts},
@@ -48,6 +49,20 @@ pub struct Shared {
     pub ready: Arc<AtomicBool>,
 }
 
+/// The registry: in the data directory, or on the server that the settings name.
+pub async fn open_registry(
+    settings: &Settings,
+    data_dir: &DataDir,
+    master: Arc<MasterKey>,
+) -> anyhow::Result<Registry> {
+    let place = match settings.registry.server()? {
+        Some(url) => Place::Server(url),
+        None => Place::File(data_dir.registry()),
+    };
+    tracing::info!(%place, "registry");
+    Ok(Registry::open(&place, master).await?)
+}
+
 /// Reads `distribution.json` and checks that its Node works.
 pub async fn open_distribution(settings: &Settings) -> anyhow::Result<Distribution> {
     let distribution = Distribution::open(&settings.distribution, settings.instances.node.as_deref()).await?;
@@ -74,6 +89,8 @@ pub async fn open_policies(
         cache_folder: data_dir.policy_cache(),
         cache_key,
         isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
+        rollouts_folder: Some(data_dir.policy_rollouts()),
+        decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
     let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
@@ -104,6 +121,12 @@ pub async fn render_after_swaps(
             tracing::warn!(%error, "workspaces are rendered by the next scan, not now");
         }
     }
+}
+
+/// Waits until the decision log has what was decided, at most `limit`.
+pub async fn flush_decisions(policies: Arc<Policies>, limit: Duration) {
+    // Its failure could only be a panic, and the daemon is at its end.
+    let _ = tokio::task::spawn_blocking(move || policies.flush_decisions(limit)).await;
 }
 
 /// Reads the policy folder again (SIGHUP).

@@ -133,9 +133,19 @@ impl DataDir {
         self.path.join("policy-cache.key")
     }
 
+    /// What was promoted and rolled back, and the modules to go back to.
+    pub fn policy_rollouts(&self) -> PathBuf {
+        self.path.join("policy-rollouts")
+    }
+
     /// One life of a workspace: its database, run directories and logs. Another life of the slug has another home.
     pub fn workspace_home(&self, slug: &Slug, id: WorkspaceId) -> PathBuf {
         self.path.join("workspaces").join(format!("{slug}-{}", tail(id)))
+    }
+
+    /// Databases (of the sqlite provisioner) whose workspaces are gone.
+    pub fn kept_databases(&self) -> PathBuf {
+        self.path.join("kept")
     }
 
     /// `backstage_<slug with _>_<8 hex of id>`: injective, at most 59 bytes (PostgreSQL allows 63).
@@ -148,4 +158,25 @@ impl DataDir {
 fn tail(id: WorkspaceId) -> String {
     let text = id.0.simple().to_string();
     text[24..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn two_workspaces_never_share_a_database_name(
+            one in "[a-z][a-z0-9-]{0,39}", two in "[a-z][a-z0-9-]{0,39}", same in any::<bool>(), raw in any::<[u128; 2]>(),
+        ) {
+            let ids = raw.map(|raw| WorkspaceId(uuid::Uuid::from_u128(raw)));
+            let two = if same { one.clone() } else { two };
+            let slugs: [Slug; 2] = [one.parse().expect("a slug"), two.parse().expect("a slug")];
+            let names = [0, 1].map(|i| DataDir::database_name(&slugs[i], ids[i]));
+            prop_assert!(names.iter().all(|name| name.len() <= 59 && name.starts_with("backstage_")));
+            prop_assert_eq!(names[0] == names[1], slugs[0] == slugs[1] && tail(ids[0]) == tail(ids[1]));
+        }
+    }
 }

@@ -1,42 +1,71 @@
 //! Why the registry did not do what it was asked.
 
-use std::path::PathBuf;
-
 use crate::identity::MasterKeyError;
 
-/// Why the registry did not do what it was asked. Nothing was changed, except where a variant says otherwise.
+/// Why the registry did not do what it was asked. Nothing was changed, except where a variant says otherwise. `place` is the
+/// file, or the server's address without its password.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The file can't be opened.
-    #[error("cannot open the registry {}: {source}", path.display())]
+    /// It can't be opened.
+    #[error("cannot open the registry {place}: {source}")]
     Open {
-        /// Which file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// What the database said.
         source: sqlx::Error,
     },
-    /// The file is damaged.
-    #[error("the registry {} is damaged ({detail}): stop orbitd and restore registry.sqlite from a backup; the instances and their databases are not touched", path.display())]
+    /// It is damaged.
+    #[error(
+        "the registry {place} is damaged ({detail}): stop orbitd and restore it from a backup; the instances and their databases are not touched"
+    )]
     Corrupt {
-        /// Which file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// What the check found; at most 300 characters.
         detail: String,
     },
     /// A newer orbitd has written it.
-    #[error("the registry {} was written by a newer orbitd (schema {version}): run that version, or restore the backup made before the upgrade", path.display())]
+    #[error(
+        "the registry {place} was written by a newer orbitd (schema {version}): run that version, or restore the backup made before the upgrade"
+    )]
     FromTheFuture {
-        /// Which file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// The schema version found.
         version: i64,
+    },
+    /// Another daemon holds it.
+    #[error(
+        "another orbitd works on the registry {place}: stop it, or give this one a database of its own (`registry.url`)"
+    )]
+    Held {
+        /// Where it is.
+        place: String,
+    },
+    /// What is spoken to is no PostgreSQL session of our own.
+    #[error(
+        "the registry {place} is reached through a pooler that shares sessions, which would lose orbitd's lock unseen: point `registry.url` at PostgreSQL itself, or at a pool in session mode"
+    )]
+    Pooled {
+        /// Where it is.
+        place: String,
+    },
+    /// The server does not answer.
+    #[error(
+        "cannot {operation}: the registry's server does not answer ({source}); running instances are served meanwhile"
+    )]
+    Unreachable {
+        /// What was tried.
+        operation: &'static str,
+        /// How that ended.
+        source: sqlx::Error,
     },
     /// The database does not keep the durability that was asked for.
     #[error(
         "the registry's database runs with {setting} = {found} instead of {wanted}: changes could be lost with the power"
     )]
     NotDurable {
-        /// Which pragma.
+        /// Which pragma or parameter.
         setting: &'static str,
         /// What it is.
         found: String,
@@ -45,20 +74,22 @@ pub enum RegistryError {
     },
     /// No space is left.
     #[error(
-        "cannot {operation}: the disk of the data directory is full; free some space (running instances are served meanwhile)"
+        "cannot {operation}: the disk of the registry is full; free some space (running instances are served meanwhile)"
     )]
     Full {
         /// What was tried.
         operation: &'static str,
     },
     /// The file or its folder can't be written any more.
-    #[error("cannot {operation}: the registry can't be written (read-only file system, or wrong owner)")]
+    #[error(
+        "cannot {operation}: the registry can't be written (read-only file system, wrong owner, or a PostgreSQL that is a standby now)"
+    )]
     ReadOnly {
         /// What was tried.
         operation: &'static str,
     },
     /// Another program holds the file.
-    #[error("cannot {operation}: another program has locked the registry; close it (a `sqlite3` shell? a backup?)")]
+    #[error("cannot {operation}: another program has locked the registry; close it (a database shell? a backup?)")]
     Busy {
         /// What was tried.
         operation: &'static str,
@@ -125,24 +156,28 @@ impl RegistryError {
     /// Which kind it is.
     pub fn kind(&self) -> RegistryErrorKind {
         match self {
-            Self::Open { .. } | Self::Corrupt { .. } | Self::FromTheFuture { .. } | Self::NotDurable { .. } => {
-                RegistryErrorKind::Unusable
-            }
+            Self::Open { .. }
+            | Self::Corrupt { .. }
+            | Self::FromTheFuture { .. }
+            | Self::Held { .. }
+            | Self::Pooled { .. }
+            | Self::NotDurable { .. } => RegistryErrorKind::Unusable,
             Self::Full { .. } => RegistryErrorKind::Full,
-            Self::ReadOnly { .. } | Self::Busy { .. } => RegistryErrorKind::Unavailable,
+            Self::ReadOnly { .. } | Self::Busy { .. } | Self::Unreachable { .. } => RegistryErrorKind::Unavailable,
             Self::SlugTaken | Self::Changed => RegistryErrorKind::Conflict,
             Self::Sealed(_) | Self::Malformed { .. } => RegistryErrorKind::Malformed,
             Self::Failed { .. } => RegistryErrorKind::Failed,
         }
     }
 
-    /// Gives an sqlx error its name. SQLite's extended codes carry the primary one in their low byte.
+    /// Gives an sqlx error its name.
     pub(super) fn of(operation: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |source| match sqlite_code(&source) {
-            Some(13) => Self::Full { operation },
-            Some(8 | 14) => Self::ReadOnly { operation },
-            Some(5 | 6) => Self::Busy { operation },
-            _ => Self::Failed { operation, source },
+        move |source| match Condition::of(&source) {
+            Some(Condition::Full) => Self::Full { operation },
+            Some(Condition::ReadOnly) => Self::ReadOnly { operation },
+            Some(Condition::Busy) => Self::Busy { operation },
+            Some(Condition::Unreachable) => Self::Unreachable { operation, source },
+            Some(Condition::Corrupt) | None => Self::Failed { operation, source },
         }
     }
 
@@ -151,8 +186,44 @@ impl RegistryError {
     }
 }
 
-/// SQLite's primary result code.
-pub(super) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+/// What both databases have a code for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    Full,
+    ReadOnly,
+    Busy,
+    Unreachable,
+    Corrupt,
+}
+
+impl Condition {
+    pub(super) fn of(error: &sqlx::Error) -> Option<Self> {
+        let Some(database) = error.as_database_error() else {
+            return match error {
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
+                    Some(Self::Unreachable)
+                }
+                _ => None,
+            };
+        };
+        let code = database.code()?;
+        match code.as_ref() {
+            // PostgreSQL's are five characters (its manual, appendix A).
+            "53100" => Some(Self::Full),
+            "25006" => Some(Self::ReadOnly),
+            "55P03" | "57014" | "40001" | "40P01" => Some(Self::Busy),
+            "53300" | "57P01" | "57P02" | "57P03" | "57P05" => Some(Self::Unreachable),
+            "XX001" | "XX002" => Some(Self::Corrupt),
+            code if code.len() == 5 => code.starts_with("08").then_some(Self::Unreachable),
+            // SQLite's extended ones carry the primary one in their low byte.
+            code => match code.parse::<i32>().ok()? & 0xff {
+                13 => Some(Self::Full),
+                8 | 14 => Some(Self::ReadOnly),
+                5 | 6 => Some(Self::Busy),
+                // SQLITE_CORRUPT, SQLITE_NOTADB
+                11 | 26 => Some(Self::Corrupt),
+                _ => None,
+            },
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Events: what an operator may want to read of one workspace's past. Bounded per workspace.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Any, Row, Transaction};
 use time::OffsetDateTime;
 
 use super::{
@@ -25,7 +25,7 @@ pub struct NewEvent {
 }
 
 pub(super) async fn insert(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut Transaction<'_, Any>,
     workspace: WorkspaceId,
     event: &NewEvent,
     now: OffsetDateTime,
@@ -35,7 +35,8 @@ pub(super) async fn insert(
             .fetch_one(&mut **transaction)
             .await
             .map_err(RegistryError::of(OPERATION))?;
-    let message: String = event.message.chars().take(MAX_MESSAGE).collect();
+    // PostgreSQL's text holds no NUL.
+    let message: String = event.message.chars().filter(|c| *c != '\0').take(MAX_MESSAGE).collect();
     sqlx::query("INSERT INTO events (sequence, workspace_id, reason, message, at) VALUES ($1, $2, $3, $4, $5)")
         .bind(sequence)
         .bind(workspace.to_string())

@@ -1,6 +1,6 @@
 //! Rows of started processes. A row is written before its process starts and removed after it is seen gone.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, any::AnyRow};
 use time::OffsetDateTime;
 
 use super::{
@@ -21,6 +21,8 @@ pub struct InstanceRow {
     pub url: String,
     /// Its workspace's database.
     pub database_name: String,
+    /// Database connections that it may open; 0 where nobody counts them.
+    pub connections: u32,
     /// How far it is.
     pub state: InstanceState,
     /// The kernel's boot id when it was started: process ids mean nothing across a boot.
@@ -66,7 +68,7 @@ impl Registry {
         let secret = self.master_key.seal("boot secret", instance.boot_secret.as_bytes())?;
         sqlx::query(
             "INSERT INTO backstage_instances (id, workspace_id, instance_url, database_name, status, created_at, updated_at, \
-             revision, port, boot_secret, restarts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             revision, port, boot_secret, restarts, connections) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(instance.id.to_string())
         .bind(instance.workspace.to_string())
@@ -79,6 +81,7 @@ impl Registry {
         .bind(i64::from(instance.port))
         .bind(secret)
         .bind(instance.restarts)
+        .bind(i64::from(row.connections))
         .execute(&self.writer)
         .await
         .map_err(RegistryError::of("store the instance"))?;
@@ -154,7 +157,16 @@ impl Registry {
         Ok(ports.into_iter().filter_map(|port| u16::try_from(port).ok()).collect())
     }
 
-    fn instance_row(&self, row: &SqliteRow) -> Result<InstanceRow, RegistryError> {
+    /// Database connections that all instances together may open.
+    pub async fn connections_in_use(&self) -> Result<u64, RegistryError> {
+        let sum: Option<i64> = sqlx::query_scalar("SELECT CAST(SUM(connections) AS BIGINT) FROM backstage_instances")
+            .fetch_one(&self.reader)
+            .await
+            .map_err(RegistryError::of("count the database connections in use"))?;
+        Ok(sum.and_then(|sum| u64::try_from(sum).ok()).unwrap_or_default())
+    }
+
+    fn instance_row(&self, row: &AnyRow) -> Result<InstanceRow, RegistryError> {
         const OPERATION: &str = "read an instance";
         let text = |name: &'static str| row.try_get::<String, _>(name).map_err(RegistryError::of(OPERATION));
         let number = |name: &'static str| row.try_get::<Option<i64>, _>(name).map_err(RegistryError::of(OPERATION));
@@ -178,6 +190,8 @@ impl Registry {
             },
             url: text("instance_url")?,
             database_name: text("database_name")?,
+            connections: u32::try_from(number("connections")?.unwrap_or_default())
+                .map_err(out_of_range("connections"))?,
             state: read_id("instance status", &text("status")?)?,
             kernel_boot: row.try_get("kernel_boot").map_err(RegistryError::of(OPERATION))?,
         })

@@ -1,24 +1,27 @@
-//! The registry: workspaces, revisions, keys, instances and events, in SQLite through sqlx; and the data directory that it
-//! lives in. `lifecycle` writes it, `app` opens it.
+//! The registry: workspaces, revisions, keys, instances and events, through sqlx in an SQLite file or in a PostgreSQL database, with the
+//! same statements and migrations; and the data directory. `lifecycle` writes it, `app` opens it.
 //!
-//! Invariants: one daemon per data directory (a lock, [`DataDir`]); one writing connection, so that no write ever waits for
-//! another process's transaction; a write that returned is on the disk (`synchronous=FULL`, asserted at open); secrets
-//! are sealed before they reach a row. A full disk fails writes by name ([`RegistryErrorKind::Full`]) and leaves reads alone.
+//! Invariants: one daemon per data directory (a lock, [`DataDir`]) and per registry (a PostgreSQL one has a lock of its own); one
+//! writing connection, so that no write ever waits for another process's transaction; a write that returned is on the disk
+//! (asserted at open); secrets are sealed before they reach a row. A full disk fails writes by name ([`RegistryErrorKind::Full`]) and leaves reads alone.
 
 mod data_dir;
 mod error;
 mod events;
 mod instances;
+mod logins;
 mod meta;
+mod postgres;
 mod registry;
 mod revisions;
+mod sqlite;
 mod workspaces;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use error::{RegistryError, RegistryErrorKind};
 pub use events::{MAX_EVENTS, NewEvent};
 pub use instances::{InstanceRow, InstanceState};
-pub use registry::Registry;
+pub use registry::{Place, Registry};
 pub use workspaces::{DirectoryRow, MAX_GOOD, Progress, StatusUpdate, WorkspaceRow};
 
 #[cfg(test)]

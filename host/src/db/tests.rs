@@ -1,4 +1,4 @@
-//! The registry against real files.
+//! The registry against real files and a real PostgreSQL: what both must do is tried on both.
 
 use std::{path::Path, sync::Arc};
 
@@ -25,6 +25,7 @@ fn workspace(slug: &str) -> Workspace {
             secrets: Default::default(),
             catalog: Default::default(),
             restarts: 0,
+            password_rotations: 0,
             pinned: None,
         },
         generation: 1,
@@ -36,105 +37,136 @@ fn workspace(slug: &str) -> Workspace {
 }
 
 async fn open(dir: &Path) -> Result<Registry, RegistryError> {
+    open_at(dir, &Place::File(dir.join("registry.sqlite"))).await
+}
+
+async fn open_at(dir: &Path, place: &Place) -> Result<Registry, RegistryError> {
     let key = MasterKey::load_or_create(&dir.join("master.key")).expect("a key");
-    Registry::open(&dir.join("registry.sqlite"), Arc::new(key)).await
+    Registry::open(place, Arc::new(key)).await
+}
+
+/// A new database on the tests' server.
+fn server() -> Place {
+    let server = orbitd_test_postgres::shared();
+    let (user, password) = server.daemon();
+    let url = server.url(orbitd_test_postgres::As { user: &user, password: &password }, &user);
+    Place::Server(url.try_into().expect("an address"))
+}
+
+/// Runs a test on a registry in a file, then on one on a server.
+async fn on_both(test: impl AsyncFn(Box<Path>, Place)) {
+    for place in [None, Some(server())] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = place.unwrap_or_else(|| Place::File(dir.path().join("registry.sqlite")));
+        println!("on {place}");
+        test(dir.path().into(), place).await;
+    }
 }
 
 #[tokio::test]
 async fn what_was_stored_is_read_again_after_a_restart() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let registry = open(dir.path()).await.expect("opened");
-    let acme = workspace("acme");
-    registry.insert_workspace(&acme, b"key").await.expect("stored");
-    let again = registry.insert_workspace(&workspace("acme"), b"key").await;
-    assert!(matches!(again, Err(RegistryError::SlugTaken)), "{again:?}");
-    registry.close().await;
-    let registry = open(dir.path()).await.expect("opened again");
-    assert_eq!(registry.workspaces().await.expect("listed"), std::slice::from_ref(&acme));
-    assert_eq!(registry.signing_key(acme.id).await.expect("read").as_deref(), Some(b"key".as_slice()));
-    assert_eq!(registry.directory_rows().await.expect("read").len(), 1);
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        let acme = workspace("acme");
+        registry.insert_workspace(&acme, b"key").await.expect("stored");
+        let again = registry.insert_workspace(&workspace("acme"), b"key").await;
+        assert!(matches!(again, Err(RegistryError::SlugTaken)), "{again:?}");
+        registry.close().await;
+        let registry = open_at(&dir, &place).await.expect("opened again");
+        assert_eq!(registry.workspaces().await.expect("listed"), std::slice::from_ref(&acme));
+        assert_eq!(registry.signing_key(acme.id).await.expect("read").as_deref(), Some(b"key".as_slice()));
+        assert_eq!(registry.directory_rows().await.expect("read").len(), 1);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_spec_is_written_only_over_the_generation_that_was_read() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let registry = open(dir.path()).await.expect("opened");
-    let acme = workspace("acme");
-    registry.insert_workspace(&acme, b"key").await.expect("stored");
-    let now = OffsetDateTime::now_utc();
-    registry.write_spec(acme.id, 1, &acme.spec, now).await.expect("first");
-    assert!(matches!(registry.write_spec(acme.id, 1, &acme.spec, now).await, Err(RegistryError::Changed)));
-    let progress = Progress::default();
-    let rest = |generation| StatusUpdate {
-        id: acme.id,
-        status: &acme.status,
-        progress: &progress,
-        at_rest: Some(generation),
-        events: &[],
-        now,
-    };
-    registry.write_status(rest(1)).await.expect("written");
-    assert_eq!(
-        registry.workspaces_to_look_at().await.expect("scanned"),
-        [acme.id],
-        "at rest, but for an old generation"
-    );
-    registry.write_status(rest(2)).await.expect("written");
-    assert!(registry.workspaces_to_look_at().await.expect("scanned").is_empty());
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        let acme = workspace("acme");
+        registry.insert_workspace(&acme, b"key").await.expect("stored");
+        let now = OffsetDateTime::now_utc();
+        registry.write_spec(acme.id, 1, &acme.spec, now).await.expect("first");
+        assert!(matches!(registry.write_spec(acme.id, 1, &acme.spec, now).await, Err(RegistryError::Changed)));
+        let progress = Progress::default();
+        let rest = |generation| StatusUpdate {
+            id: acme.id,
+            status: &acme.status,
+            progress: &progress,
+            at_rest: Some(generation),
+            events: &[],
+            now,
+        };
+        registry.write_status(rest(1)).await.expect("written");
+        assert_eq!(
+            registry.workspaces_to_look_at().await.expect("scanned"),
+            [acme.id],
+            "at rest, but for an old generation"
+        );
+        registry.write_status(rest(2)).await.expect("written");
+        assert!(registry.workspaces_to_look_at().await.expect("scanned").is_empty());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn boot_secrets_are_sealed_and_go_with_their_workspace() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let registry = open(dir.path()).await.expect("opened");
-    let acme = workspace("acme");
-    registry.insert_workspace(&acme, b"key").await.expect("stored");
-    let row = InstanceRow {
-        instance: Instance {
-            id: InstanceId::generate(),
-            workspace: acme.id,
-            revision: Digest::of(b"r"),
-            port: 20_000,
-            pid: None,
-            start_ticks: None,
-            boot_secret: "hush-hush".into(),
-            restarts: 0,
-            started_at: acme.created_at,
-        },
-        url: "http://127.0.0.1:20000".into(),
-        database_name: "backstage_acme_00000000".into(),
-        state: InstanceState::Starting,
-        kernel_boot: None,
-    };
-    registry.insert_instance(&row).await.expect("stored");
-    assert_eq!(registry.instances_of(acme.id).await.expect("read"), std::slice::from_ref(&row));
-    let stored: String = sqlx::query_scalar("SELECT boot_secret FROM backstage_instances")
-        .fetch_one(&registry.reader)
-        .await
-        .expect("read");
-    assert!(!stored.contains("hush"), "sealed");
-    registry.delete_workspace(acme.id).await.expect("forgotten");
-    assert!(registry.ports_in_use().await.expect("read").is_empty());
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        let acme = workspace("acme");
+        registry.insert_workspace(&acme, b"key").await.expect("stored");
+        let row = InstanceRow {
+            instance: Instance {
+                id: InstanceId::generate(),
+                workspace: acme.id,
+                revision: Digest::of(b"r"),
+                port: 20_000,
+                pid: None,
+                start_ticks: None,
+                boot_secret: "hush-hush".into(),
+                restarts: 0,
+                started_at: acme.created_at,
+            },
+            url: "http://127.0.0.1:20000".into(),
+            database_name: "backstage_acme_00000000".into(),
+            connections: 40,
+            state: InstanceState::Starting,
+            kernel_boot: None,
+        };
+        registry.insert_instance(&row).await.expect("stored");
+        assert_eq!(registry.instances_of(acme.id).await.expect("read"), std::slice::from_ref(&row));
+        let stored: String = sqlx::query_scalar("SELECT boot_secret FROM backstage_instances")
+            .fetch_one(&registry.reader)
+            .await
+            .expect("read");
+        assert!(!stored.contains("hush"), "sealed");
+        registry.delete_workspace(acme.id).await.expect("forgotten");
+        assert!(registry.ports_in_use().await.expect("read").is_empty());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn only_the_newest_events_are_kept() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let registry = open(dir.path()).await.expect("opened");
-    let acme = workspace("acme");
-    registry.insert_workspace(&acme, b"key").await.expect("stored");
-    let events: Vec<_> = (0..MAX_EVENTS + 3).map(|i| NewEvent { reason: "Test", message: i.to_string() }).collect();
-    let update = StatusUpdate {
-        id: acme.id,
-        status: &acme.status,
-        progress: &Progress::default(),
-        at_rest: None,
-        events: &events,
-        now: OffsetDateTime::now_utc(),
-    };
-    registry.write_status(update).await.expect("written");
-    let kept = registry.events(acme.id, 0, 1_000).await.expect("read");
-    assert_eq!((kept.len() as i64, kept[0].message.as_str()), (MAX_EVENTS, "3"));
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        let acme = workspace("acme");
+        registry.insert_workspace(&acme, b"key").await.expect("stored");
+        let events: Vec<_> = (0..MAX_EVENTS + 3).map(|i| NewEvent { reason: "Test", message: i.to_string() }).collect();
+        let update = StatusUpdate {
+            id: acme.id,
+            status: &acme.status,
+            progress: &Progress::default(),
+            at_rest: None,
+            events: &events,
+            now: OffsetDateTime::now_utc(),
+        };
+        registry.write_status(update).await.expect("written");
+        let kept = registry.events(acme.id, 0, 1_000).await.expect("read");
+        assert_eq!((kept.len() as i64, kept[0].message.as_str()), (MAX_EVENTS, "3"));
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -157,17 +189,20 @@ async fn a_damaged_file_is_named() {
 
 #[tokio::test]
 async fn a_schema_from_the_future_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let registry = open(dir.path()).await.expect("opened");
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)",
-    )
-    .execute(&registry.writer)
-    .await
-    .expect("inserted");
-    registry.close().await;
-    let error = open(dir.path()).await.err().expect("refused");
-    assert!(matches!(error, RegistryError::FromTheFuture { version: 9999, .. }), "{error}");
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', true, $1, 0)",
+        )
+        .bind(vec![0_u8])
+        .execute(&registry.writer)
+        .await
+        .expect("inserted");
+        registry.close().await;
+        let error = open_at(&dir, &place).await.err().expect("refused");
+        assert!(matches!(error, RegistryError::FromTheFuture { version: 9999, .. }), "{error}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -183,6 +218,45 @@ async fn a_full_disk_fails_writes_by_name_and_leaves_reads_alone() {
     assert_eq!(registry.workspaces().await.expect("read").len(), 1);
     sqlx::query("PRAGMA max_page_count = 100000").execute(&registry.writer).await.expect("set");
     registry.write_spec(acme.id, 1, &acme.spec, acme.created_at).await.expect("there is space again");
+}
+
+#[tokio::test]
+async fn a_database_login_is_sealed_and_the_same_until_it_is_rotated() {
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        let acme = workspace("acme");
+        registry.insert_workspace(&acme, b"key").await.expect("stored");
+        let first = registry.login_or_new(acme.id, acme.created_at).await.expect("made");
+        assert_eq!(registry.login_or_new(acme.id, acme.created_at).await.expect("read"), first);
+        let stored: String =
+            sqlx::query_scalar("SELECT sealed FROM database_logins").fetch_one(&registry.reader).await.expect("read");
+        assert!(!stored.contains(&first.password), "sealed");
+        let second = crate::model::Login::generate(first.slot.other(), 1);
+        registry.set_login(acme.id, &second, acme.created_at).await.expect("replaced");
+        assert_eq!(registry.login(acme.id).await.expect("read"), Some(second));
+        assert_eq!(registry.connections_in_use().await.expect("counted"), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_does_not_get_a_server_s_registry() {
+    let (dir, place) = (tempfile::tempdir().expect("a directory"), server());
+    let first = open_at(dir.path(), &place).await.expect("opened");
+    let began = std::time::Instant::now();
+    let error = open_at(dir.path(), &place).await.err().expect("refused");
+    assert!(matches!(error, RegistryError::Held { .. }), "{error}");
+    println!("refused after {:.1} s", began.elapsed().as_secs_f64());
+    // Its session ended by someone: it comes back with the lock, and writes go on.
+    let Place::Server(url) = &place else { unreachable!("a server") };
+    let name = url.shown().rsplit('/').next().expect("a database").to_owned();
+    orbitd_test_postgres::shared().superuser(
+        "postgres",
+        &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
+    );
+    first.insert_workspace(&workspace("acme"), b"key").await.expect("stored with a new session");
+    first.close().await;
+    open_at(dir.path(), &place).await.expect("free again");
 }
 
 #[test]

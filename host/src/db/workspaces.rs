@@ -1,7 +1,7 @@
 //! Rows of workspaces. Specs are written with a compare-and-set on the generation; statuses are the controller's alone.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, any::AnyRow};
 use time::OffsetDateTime;
 
 use super::{
@@ -82,7 +82,7 @@ fn select(tail: &str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM workspaces {tail}"))
 }
 
-fn row(row: &SqliteRow) -> Result<WorkspaceRow, RegistryError> {
+fn row(row: &AnyRow) -> Result<WorkspaceRow, RegistryError> {
     let text = |name: &'static str| row.try_get::<String, _>(name).map_err(RegistryError::of("read a workspace"));
     let number = |name: &'static str| row.try_get::<i64, _>(name).map_err(RegistryError::of("read a workspace"));
     Ok(WorkspaceRow {

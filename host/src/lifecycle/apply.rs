@@ -58,13 +58,15 @@ async fn one(
             Err(LifecycleError::NotOwner { slug: slug.clone(), owner: workspace.owner.clone() })
         }
         (None, Ok(spec)) => workspaces
-            .create_from(slug.clone(), Spec { restarts: 0, pinned: None, ..spec }, owner.clone())
+            .create_from(slug.clone(), Spec { restarts: 0, password_rotations: 0, pinned: None, ..spec }, owner.clone())
             .await
             .map(|_| ()),
         (None, Err(Rejected(reason))) => Err(LifecycleError::Invalid(reason)),
         (Some(workspace), Ok(spec)) => {
+            // What people ask for beside the source stays.
             let wanted = |current: &mut Spec| {
-                *current = Spec { restarts: current.restarts, pinned: current.pinned, ..spec.clone() };
+                let Spec { restarts, password_rotations, pinned, .. } = *current;
+                *current = Spec { restarts, password_rotations, pinned, ..spec.clone() };
             };
             let changed = workspaces.change(slug, Some(owner), wanted).await;
             let reason = match &changed {

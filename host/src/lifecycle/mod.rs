@@ -16,6 +16,7 @@ mod cause;
 mod config;
 mod controller;
 pub mod crashpoint;
+mod database;
 mod facts;
 mod host_config;
 mod ladder;

@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub wishes: Wishes,
     /// When instances were started: the warm pool learns from it.
     pub starts: Starts,
+    /// Held while an instance is let on its database: what is left is counted and taken in one go.
+    pub admission: Arc<tokio::sync::Mutex<()>>,
     pub stopping: CancellationToken,
     usage: Mutex<Usage>,
     suspension: Mutex<Suspension>,
@@ -99,6 +101,7 @@ impl Shared {
             metrics: Arc::default(),
             wishes: Wishes::default(),
             starts: Starts::default(),
+            admission: Arc::default(),
             stopping: CancellationToken::new(),
             usage: Mutex::default(),
             suspension: Mutex::default(),

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Metrics, Workspaces, controller,
+    Metrics, Workspaces, controller, database,
     shared::{Ingredients, Shared},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     ids::{Slug, WorkspaceId},
     model::DesiredState,
     policy::Policies,
-    provisioner::{Provisioner, SqliteProvisioner, StatelessProvisioner},
+    provisioner::{PostgresError, Site},
     settings::Settings,
 };
 
@@ -70,6 +70,9 @@ pub enum StartError {
     /// The data directory can't be opened to the instances' users.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The database server's settings can't be used.
+    #[error(transparent)]
+    Provisioner(#[from] PostgresError),
     /// `/proc` can't be read.
     #[error("cannot read /proc ({0}): orbitd needs it to know its processes again")]
     Proc(std::io::Error),
@@ -105,8 +108,7 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
         parts.data_dir.path().join("workspaces"),
     )
     .map_err(StartError::Proc)?;
-    let provisioner: Arc<dyn Provisioner> =
-        if parts.distribution.stateless { Arc::new(StatelessProvisioner) } else { Arc::new(SqliteProvisioner) };
+    let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir, &parts.distribution)?);
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;
     let tracker = TaskTracker::new();
@@ -179,8 +181,9 @@ impl ControllerHandle {
                         stop(process.as_ref(), shared.stop_timeout()).await;
                     }
                     shared.driver.discard(&home, instance.instance.id).await;
+                    let copy = Site { workspace: id, database: &instance.database_name, home: &home };
                     let trial = instance.database_name != DataDir::database_name(&slug, id);
-                    if trial && let Err(error) = shared.provisioner.remove(&instance.database_name, &home).await {
+                    if trial && let Err(error) = shared.provisioner.remove(&copy).await {
                         tracing::warn!(%error, "a trial's copy of the database could not be removed");
                         return;
                     }

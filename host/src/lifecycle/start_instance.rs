@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{
     config::with_secret_files,
+    database::Admission,
     facts::Role,
     host_config::HostConfig,
     live::LiveInstance,
@@ -15,10 +16,11 @@ use super::{
 };
 use crate::{
     crashpoint,
-    db::{DataDir, InstanceRow, InstanceState},
+    db::{InstanceRow, InstanceState},
     driver::{Launch, probe},
     ids::{Digest, InstanceId},
     model::{Instance, ResourceRules, Revision},
+    provisioner::{Access, Site},
 };
 
 impl Work<'_> {
@@ -30,12 +32,19 @@ impl Work<'_> {
             self.revision_is_gone(digest, now);
             return Ok(());
         };
-        let (row, launch) = match self.plan(&revision, role, now).await? {
+        let id = InstanceId::generate();
+        let database = self.database_of(role, id);
+        let (access, admission) = match self.admit(&database, revision.plugins.len(), now).await? {
+            Admission::Granted(access, guard) => (access, guard),
+            Admission::Wait => return Ok(()),
+            Admission::Refused(cause) => return self.failed_start(digest, role, cause, now).await,
+        };
+        let (row, launch) = match self.plan(&revision, id, database, access, now).await? {
             Ok(plan) => plan,
             Err(cause) => return self.failed_start(digest, role, cause, now).await,
         };
-        let id = row.instance.id;
         self.shared.registry.insert_instance(&row).await?;
+        drop(admission);
         crashpoint!("start.after-row");
         match self.copy_and_launch(&row, role, &launch, now).await {
             Ok(mut live) => {
@@ -61,6 +70,15 @@ impl Work<'_> {
         }
     }
 
+    /// A trial's has a name of its own, recorded in its row: by it a later daemon knows the trial, and removes the copy.
+    fn database_of(&self, role: Role, id: InstanceId) -> String {
+        let own = self.database().0;
+        match role {
+            Role::Main => own,
+            Role::Trial => format!("{own}_try_{}", id.0.simple()),
+        }
+    }
+
     /// A start that did not even get as far as a process.
     async fn failed_start(
         &mut self,
@@ -82,9 +100,10 @@ impl Work<'_> {
         now: OffsetDateTime,
     ) -> Result<LiveInstance, Trouble> {
         if role == Role::Trial {
-            let own = DataDir::database_name(&self.workspace.slug, self.id());
+            let (own, home) = self.database();
+            let site = Site { workspace: self.id(), database: &own, home: &home };
             crashpoint!("copy.before");
-            let copied = self.shared.provisioner.copy(&own, &row.database_name, &launch.home).await;
+            let copied = self.shared.provisioner.copy(&site, &row.database_name).await;
             copied.map_err(|error| Trouble::Step(error.to_string()))?;
             crashpoint!("copy.after");
         }
@@ -127,10 +146,11 @@ impl Work<'_> {
     async fn plan(
         &self,
         revision: &Revision,
-        role: Role,
+        id: InstanceId,
+        database_name: String,
+        access: Access,
         now: OffsetDateTime,
     ) -> Result<Result<(InstanceRow, Launch), String>, Trouble> {
-        let id = InstanceId::generate();
         let port = match self.shared.driver.reserve_warm(id) {
             Some(port) => port,
             None => match self.shared.free_port().await? {
@@ -138,10 +158,11 @@ impl Work<'_> {
                 Err(error) => return Ok(Err(error.to_string())),
             },
         };
-        let secrets = match self.secrets_of(revision).await {
+        let mut secrets = match self.secrets_of(revision).await {
             Ok(secrets) => secrets,
             Err(cause) => return Ok(Err(cause)),
         };
+        secrets.extend(access.secrets);
         let serde_json::Value::Object(rendered) =
             serde_json::from_str(&revision.app_config).unwrap_or(serde_json::Value::Null)
         else {
@@ -149,16 +170,11 @@ impl Work<'_> {
         };
         let slug = &self.workspace.slug;
         let home = self.shared.home(slug, self.workspace.id);
-        let mut database = DataDir::database_name(slug, self.workspace.id);
-        if role == Role::Trial {
-            // A name of its own, recorded in the row: by it a later daemon knows the trial, and removes the copy.
-            database = format!("{database}_try_{}", id.0.simple());
-        }
         let boot_secret = hex::encode(rand::random::<[u8; 32]>());
         let host_config = HostConfig {
             public_url: &self.shared.public_url(slug),
             port,
-            database: self.shared.provisioner.config(&database, &home),
+            database: with_secret_files(&access.config, &|name| Launch::secret_file(&home, id, name)),
             internal_port: self.shared.internal_port,
             internal_secret: &probe::derived(&boot_secret, "internal"),
             probe_token: &probe::derived(&boot_secret, "probe"),
@@ -194,7 +210,9 @@ impl Work<'_> {
         };
         let url = format!("http://127.0.0.1:{port}");
         let state = InstanceState::Starting;
-        Ok(Ok((InstanceRow { instance, url, database_name: database, state, kernel_boot: None }, launch)))
+        let row =
+            InstanceRow { instance, url, database_name, connections: access.connections, state, kernel_boot: None };
+        Ok(Ok((row, launch)))
     }
 
     /// What its tier gives an instance; an unknown tier, the defaults.

@@ -143,7 +143,17 @@ impl Workspaces {
         self.known_tier(&new.tier)?;
         let NewWorkspace { slug, tier, plugins, app_config, catalog } = new;
         let (desired, secrets) = (DesiredState::Running, Default::default());
-        let spec = Spec { tier, desired, plugins, app_config, secrets, catalog, restarts: 0, pinned: None };
+        let spec = Spec {
+            tier,
+            desired,
+            plugins,
+            app_config,
+            secrets,
+            catalog,
+            restarts: 0,
+            password_rotations: 0,
+            pinned: None,
+        };
         self.create_from(slug, spec, owner).await
     }
 

@@ -2,11 +2,15 @@
 //! change) and *status* (what is, with the generation it speaks of). API, CLI and config sources write specs; only the
 //! controller in `lifecycle` writes statuses. Everything here is plain data.
 
+mod login;
+mod share;
 mod sleep;
 mod spec;
 mod status;
 mod tier;
 
+pub use login::{Login, Slot};
+pub use share::Share;
 pub use sleep::{Rung, Sleep, SleepCause};
 pub use spec::{DesiredState, MAX_CATALOG_BYTES, Owner, SecretRef, Spec};
 pub use status::{Condition, ConditionKind, Phase, PluginOutcome, PluginReport, Status, Truth};

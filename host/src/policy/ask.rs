@@ -5,12 +5,13 @@
 
 use std::time::{Duration, Instant};
 
-use orbit_engine::{Authorizer, AuthorizerRequest, Inputs, Renderer, RendererRequest, Router};
+use orbit_engine::{Authorizer, Inputs, Renderer, RendererRequest, Router};
 use serde_json::{Map, Value, json};
 
 use super::{
     Authorization, FailureKind, RenderInput, Rendered, RequestFacts, Routing, answer,
-    set::{borrowed, breach, claim_texts, declared_headers, failure, router_request},
+    role::{Failed, PerRequest},
+    view::{Caller, View},
 };
 use crate::ids::PluginId;
 
@@ -27,11 +28,8 @@ pub struct Asked<A> {
 
 /// Asks a router.
 pub fn route(policy: &Router, facts: &RequestFacts<'_>) -> Asked<Routing> {
-    let headers = declared_headers(policy.inputs(), facts);
-    let headers = borrowed(&headers);
-    let asked = router_request(facts, &headers);
-    let saw = seen_request(policy.inputs(), facts, &headers);
-    timed(saw, || policy.route(&asked).map_err(failure).and_then(|said| answer::routing(said).map_err(breach)))
+    let view = View::of(policy.inputs(), facts, None);
+    timed(seen_request(policy.inputs(), &view), || policy.ask(&view))
 }
 
 /// Asks an authorizer.
@@ -42,22 +40,13 @@ pub fn authorize(
     claims: &Map<String, Value>,
 ) -> Asked<Authorization> {
     let inputs = policy.inputs();
-    let headers = declared_headers(inputs, facts);
-    let headers = borrowed(&headers);
-    let texts = claim_texts(inputs, claims);
-    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let asked = AuthorizerRequest {
-        request: router_request(facts, &headers),
-        plugin: plugin.map_or("", PluginId::as_str),
-        claims: &texts,
-    };
-    let mut saw = seen_request(inputs, facts, &headers);
-    saw.insert("plugin".into(), asked.plugin.into());
+    let caller = Caller { plugin: plugin.map_or("", PluginId::as_str), claims };
+    let view = View::of(inputs, facts, Some(caller));
+    let mut saw = seen_request(inputs, &view);
+    saw.insert("plugin".into(), view.plugin.into());
     let declared = claims.iter().filter(|(name, _)| inputs.claims.contains(name));
     saw.insert("claims".into(), Value::Object(declared.map(|(name, value)| (name.clone(), value.clone())).collect()));
-    timed(saw, || {
-        policy.authorize(&asked).map_err(failure).and_then(|said| answer::authorization(said).map_err(breach))
-    })
+    timed(saw, || policy.ask(&view))
 }
 
 /// Asks a renderer.
@@ -76,33 +65,34 @@ pub fn render(policy: &Renderer, input: &RenderInput<'_>) -> Asked<Rendered> {
         "app_config": input.app_config, "plugins": plugins,
     });
     let saw = if let Value::Object(saw) = saw { saw } else { Map::new() };
-    timed(saw, || policy.render(&asked).map_err(failure).and_then(|said| answer::rendered(said).map_err(breach)))
+    timed(saw, || {
+        let said = policy.render(&asked)?;
+        answer::rendered(said).map_err(Failed::contract)
+    })
 }
 
-fn timed<A>(saw: Map<String, Value>, ask: impl FnOnce() -> Result<A, (FailureKind, String)>) -> Asked<A> {
+fn timed<A>(saw: Map<String, Value>, ask: impl FnOnce() -> Result<A, Failed>) -> Asked<A> {
     let began = Instant::now();
-    let said = ask();
+    let said = ask().map_err(|failed| (failed.kind, failed.message));
     Asked { saw, said, took: began.elapsed() }
 }
 
-fn seen_request(inputs: &Inputs, facts: &RequestFacts<'_>, headers: &[(&str, &str)]) -> Map<String, Value> {
+fn seen_request(inputs: &Inputs, view: &View<'_>) -> Map<String, Value> {
     let mut saw = Map::new();
-    saw.insert("workspace".into(), facts.workspace.as_str().into());
-    saw.insert("tier".into(), facts.tier.as_str().into());
-    for (name, declared, value) in [
-        ("method", inputs.method, facts.method),
-        ("path", inputs.path, facts.path),
-        ("query", inputs.query, facts.query),
-    ] {
+    saw.insert("workspace".into(), view.workspace.into());
+    saw.insert("tier".into(), view.tier.into());
+    for (name, declared, value) in
+        [("method", inputs.method, view.method), ("path", inputs.path, view.path), ("query", inputs.query, view.query)]
+    {
         if declared {
             saw.insert(name.into(), value.into());
         }
     }
     if !inputs.headers.is_empty() {
         let mut by_name: Map<String, Value> = Map::new();
-        for (name, value) in headers {
+        for (name, value) in &view.headers {
             if let Value::Array(values) = by_name.entry(*name).or_insert_with(|| Value::Array(Vec::new())) {
-                values.push((*value).into());
+                values.push(value.as_ref().into());
             }
         }
         saw.insert("headers".into(), Value::Object(by_name));

@@ -7,15 +7,21 @@ use std::{
 };
 
 use orbit_engine::{Limits, World};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::model::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules};
+use super::rollout::{Audience, Budget, Mode};
+use crate::{
+    ids::Slug,
+    model::{BackupRules, ResourceRules, RolloutRules, Share, SleepRules, TierRules},
+};
 
 /// Bytes of a tier's file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Authorizers that one tier may chain.
 const MAX_AUTHORIZERS: usize = 8;
+/// Workspaces that a canary may name one by one.
+const MAX_WORKSPACES: usize = 1_000;
 
 /// A tier's file.
 #[derive(Debug, Deserialize)]
@@ -52,18 +58,55 @@ pub struct Binding {
     pub settings: toml::Table,
     /// What one call may use.
     #[serde(default)]
-    limits: LimitSettings,
+    pub limits: LimitSettings,
+    /// Whether an answer is remembered for the same inputs.
+    #[serde(default = "yes")]
+    pub memory: bool,
+    /// What a new version may fail.
+    #[serde(default)]
+    pub budget: Budget,
+    /// A version that is rolled out beside it.
+    #[serde(default)]
+    pub next: Option<Next>,
     /// Cases that must pass before it serves; a file inside the policies folder.
     #[serde(default)]
     pub tests: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `[<binding>.next]`: a version that is rolled out. What it leaves out is as in the binding.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Next {
+    module: Option<PathBuf>,
+    settings: Option<toml::Table>,
+    limits: Option<LimitSettings>,
+    tests: Option<PathBuf>,
+    /// `shadow` or `canary`.
+    pub mode: Mode,
+    /// Of the tier's workspaces; a shadow without it sees all.
+    share: Option<Share>,
+    /// Workspaces that are in whatever the share is.
+    #[serde(default)]
+    workspaces: Vec<Slug>,
+}
+
+/// What a binding says of limits; what it leaves out has the world's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct LimitSettings {
+pub struct LimitSettings {
+    /// CPU milliseconds of one call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     budget_ms: Option<u64>,
+    /// Linear memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<usize>,
+    /// Everything in one answer together.
+    #[serde(skip_serializing_if = "Option::is_none")]
     result_bytes: Option<usize>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 // === impl TierFile ===
@@ -126,13 +169,55 @@ impl Binding {
         Ok(Value::Object(settings).to_string())
     }
 
-    /// The limits, with what the world has where the binding says nothing.
+    /// The version that is rolled out, as a binding of its own.
+    pub fn next_binding(&self) -> Option<Self> {
+        let next = self.next.as_ref()?;
+        Some(Self {
+            module: next.module.clone().unwrap_or_else(|| self.module.clone()),
+            settings: next.settings.clone().unwrap_or_else(|| self.settings.clone()),
+            limits: next.limits.clone().unwrap_or_else(|| self.limits.clone()),
+            memory: self.memory,
+            budget: self.budget.clone(),
+            tests: next.tests.clone().or_else(|| self.tests.clone()),
+            next: None,
+        })
+    }
+}
+
+// === impl Next ===
+
+impl Next {
+    /// Which workspaces meet it.
+    pub fn audience(&self) -> Result<Audience, String> {
+        if self.workspaces.len() > MAX_WORKSPACES {
+            return Err(format!("next.workspaces names {}, {MAX_WORKSPACES} are allowed", self.workspaces.len()));
+        }
+        let share = match (self.share, self.mode) {
+            (Some(share), _) => share,
+            (None, _) if !self.workspaces.is_empty() => Share::NONE,
+            (None, Mode::Shadow) => Share::ALL,
+            (None, Mode::Canary) => {
+                return Err(
+                    "next is a canary and says of what: add share = \"10%\", or workspaces = [\"acme\"]".to_owned()
+                );
+            }
+        };
+        let mut workspaces = self.workspaces.clone();
+        workspaces.sort();
+        Ok(Audience { share, workspaces })
+    }
+}
+
+// === impl LimitSettings ===
+
+impl LimitSettings {
+    /// The limits, with what the world has where nothing is said.
     pub fn limits(&self, world: World) -> Result<Limits, String> {
         let defaults = default_limits(world);
         let limits = Limits {
-            budget: self.limits.budget_ms.map_or(defaults.budget, Duration::from_millis),
-            memory_bytes: self.limits.memory_bytes.unwrap_or(defaults.memory_bytes),
-            result_bytes: self.limits.result_bytes.unwrap_or(defaults.result_bytes),
+            budget: self.budget_ms.map_or(defaults.budget, Duration::from_millis),
+            memory_bytes: self.memory_bytes.unwrap_or(defaults.memory_bytes),
+            result_bytes: self.result_bytes.unwrap_or(defaults.result_bytes),
         };
         for (key, value, least, most) in [
             ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
@@ -218,13 +303,8 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("out.wasm"), folder.join("link.wasm")).expect("linked");
         std::fs::write(folder.join("in.wasm"), "").expect("written");
         let at = |module: &str| {
-            Binding {
-                module: module.into(),
-                settings: toml::Table::new(),
-                limits: LimitSettings::default(),
-                tests: None,
-            }
-            .module_path(&folder)
+            let text = GOOD.replace("modules/r.wasm", module);
+            TierFile::parse(&text).expect("parsed").router.module_path(&folder)
         };
         assert!(at("in.wasm").is_ok());
         for out in ["../out.wasm", "link.wasm", "/etc/passwd", "missing.wasm"] {
@@ -240,7 +320,29 @@ mod tests {
         );
         let file = TierFile::parse(&text).expect("parsed");
         assert_eq!(file.authorizer[0].settings_json().expect("JSON"), r#"{"a":[1,true],"b":{"c":"x"}}"#);
-        assert!(file.authorizer[0].limits(World::Authorizer).expect_err("too small").contains("budget_ms"));
-        assert_eq!(file.router.limits(World::Router).expect("defaults").budget, Duration::from_millis(20));
+        assert!(file.authorizer[0].limits.limits(World::Authorizer).expect_err("too small").contains("budget_ms"));
+        assert_eq!(file.router.limits.limits(World::Router).expect("defaults").budget, Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_next_version_inherits_what_it_leaves_out() {
+        let next =
+            "[router.settings]\na = 1\n[router.next]\nmode = \"canary\"\nshare = \"10%\"\nmodule = \"n.wasm\"\n[[auth";
+        let file = TierFile::parse(&GOOD.replace("[[auth", next)).expect("parsed");
+        let binding = file.router.next_binding().expect("there");
+        assert_eq!((binding.module.to_str(), binding.settings_json()), (Some("n.wasm"), Ok(r#"{"a":1}"#.to_owned())));
+        let rules = file.router.next.expect("there");
+        assert_eq!((rules.mode, rules.audience().expect("one").share), (Mode::Canary, Share::percent(10)));
+        let bare =
+            TierFile::parse(&GOOD.replace("[[auth", "[router.next]\nmode = \"canary\"\n[[auth")).expect("parsed");
+        assert!(bare.router.next.expect("there").audience().expect_err("of what?").contains("share"));
+        for wrong in
+            ["mode = \"active\"", "share = \"10%\"", "mode = \"canary\"\nshare = \"110%\"", "mode = \"shadow\"\nx = 1"]
+        {
+            assert!(
+                TierFile::parse(&GOOD.replace("[[auth", &format!("[router.next]\n{wrong}\n[[auth"))).is_err(),
+                "{wrong}"
+            );
+        }
     }
 }

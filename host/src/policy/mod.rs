@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! <tier>.toml + modules ─ binding ─ loader ─ store ══ one atomic swap ══▶ PolicySet ─ TierPolicies::{route, authorize, render}
-//!        ▲ watch                    (engine)   └─ status, metrics                          └─ answer: checked before believed
+//!        ▲ watch                    (engine)   └─ status, metrics           │               └─ answer: checked before believed
+//!                                   rollout: what was promoted and          role: which version decides, memory, breaker, trial
+//!                                   rolled back, over the files             └─ shadow, decision_log: off the request's way
 //! ```
 //!
 //! Invariants: a set is immutable and swapped as one; a request sees one set; nothing on the request path reads a file, compiles
@@ -14,15 +16,23 @@ mod binding;
 mod cache_key;
 pub mod cases;
 mod decision;
+mod decision_log;
+mod live;
 mod loader;
 mod metrics;
 mod remembered;
+mod role;
+mod rollout;
 mod set;
 mod single;
 mod status;
 mod store;
+mod verdicts;
+mod view;
 mod watch;
 
+#[cfg(test)]
+mod rollout_tests;
 #[cfg(test)]
 mod store_tests;
 #[cfg(test)]
@@ -33,10 +43,16 @@ pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
 };
+pub use decision_log::{Decision, Followed, Follower, Line, Record, Seen};
 pub use metrics::PolicyMetrics;
 /// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
 pub use orbit_engine::Isolation;
+pub use rollout::{HeldBack, RolloutEvent, Sample, Serves, ShadowStatus, Why};
 pub use set::{PolicySet, TierPolicies};
 pub use single::Single;
-pub use status::{PolicyInfo, PolicyStatus, Refused, Reloaded, TierStatus};
+pub use status::{
+    BindingStatus, BreakerStatus, NextStatus, PolicyInfo, PolicyStatus, Refused, Reloaded, Rolled, TierStatus,
+    TrialStatus,
+};
 pub use store::{Policies, PolicyError, PolicyOptions};
+pub use verdicts::RolloutError;

@@ -42,11 +42,11 @@ impl Key {
         self.0.extend_from_slice(part.as_bytes());
     }
     /// A list of names and values.
-    pub fn push_pairs(&mut self, pairs: &[(&str, &str)]) {
+    pub fn push_pairs<V: AsRef<str>>(&mut self, pairs: &[(&str, V)]) {
         self.0.extend_from_slice(&(pairs.len() as u32).to_le_bytes());
         for (name, value) in pairs {
             self.push(name);
-            self.push(value);
+            self.push(value.as_ref());
         }
     }
 }
@@ -57,17 +57,17 @@ impl<A: Clone> Remembered<A> {
         Self { cache: Cache::with_weighter((MAX_BYTES / ENTRY_BYTES) as usize, MAX_BYTES, Weight) }
     }
 
-    /// The remembered answer, or the one that `decide` gives now.
-    pub fn or_decide<E>(&self, key: Key, decide: impl FnOnce() -> Result<A, E>) -> Result<A, E> {
-        if key.0.len() > MAX_KEY_BYTES {
-            return decide();
+    /// What was answered to these inputs.
+    pub fn recall(&self, key: &Key) -> Option<A> {
+        // A key that is not worth its place was not kept.
+        self.cache.get(key.0.as_slice())
+    }
+
+    /// Remembers an answer, if its inputs are not too long.
+    pub fn keep(&self, key: Key, answer: A) {
+        if key.0.len() <= MAX_KEY_BYTES {
+            self.cache.insert(key.0.into_boxed_slice(), answer);
         }
-        if let Some(answer) = self.cache.get(key.0.as_slice()) {
-            return Ok(answer);
-        }
-        let answer = decide()?;
-        self.cache.insert(key.0.into_boxed_slice(), answer.clone());
-        Ok(answer)
     }
 }
 
@@ -82,22 +82,24 @@ mod tests {
     }
 
     #[test]
-    fn the_same_inputs_are_decided_once_and_failures_again() {
+    fn an_answer_belongs_to_exactly_its_inputs() {
         let remembered = Remembered::new();
-        assert_eq!(remembered.or_decide(key(&["a", "bc"]), || Err("failed")), Err("failed"));
-        assert_eq!(remembered.or_decide(key(&["a", "bc"]), || Ok::<_, ()>(1)), Ok(1));
-        assert_eq!(remembered.or_decide(key(&["a", "bc"]), || Ok::<_, ()>(2)), Ok(1));
-        assert_eq!(remembered.or_decide(key(&["ab", "c"]), || Ok::<_, ()>(3)), Ok(3), "other parts, other key");
+        remembered.keep(key(&["a", "bc"]), 1);
+        assert_eq!(remembered.recall(&key(&["a", "bc"])), Some(1));
+        assert_eq!(remembered.recall(&key(&["ab", "c"])), None, "other parts, other key");
         let mut pairs = Key::new();
         pairs.push_pairs(&[("a", "bc")]);
-        assert_eq!(remembered.or_decide(pairs, || Ok::<_, ()>(4)), Ok(4));
+        assert_eq!(remembered.recall(&pairs), None);
+        let long = "x".repeat(MAX_KEY_BYTES + 1);
+        remembered.keep(key(&[&long]), 1);
+        assert_eq!(remembered.recall(&key(&[&long])), None);
     }
 
     #[test]
     fn the_memory_is_bounded() {
         let remembered = Remembered::new();
         for n in 0..100_000 {
-            let _ = remembered.or_decide(key(&[&n.to_string()]), || Ok::<_, ()>(n));
+            remembered.keep(key(&[&n.to_string()]), n);
         }
         assert!(remembered.cache.weight() <= MAX_BYTES && remembered.cache.len() > 1_000);
     }

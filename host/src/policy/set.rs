@@ -3,18 +3,23 @@
 //! A request holds one [`PolicySet`] from start to end, so it never sees two versions; an old set's code is freed when the
 //! last request that holds it ends.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
-
-use orbit_engine::{
-    Authorizer, AuthorizerRequest, CallError, CallErrorKind, Inputs, Renderer, RendererRequest, Router, RouterRequest,
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
 };
+
+use orbit_engine::{Authorizer, Renderer, RendererRequest, Router};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use super::{
     Authorization, FailureKind, PolicyFailure, RenderInput, Rendered, RequestFacts, Routing, answer,
+    decision_log::{Decision, Entry, Tap},
     metrics::Outcomes,
-    remembered::{Key, Remembered},
-    status::PolicyInfo,
+    role::{Bound, Decides, Failed, Next, PerRequest, Role},
+    rollout::{Compared, Sample},
+    view::{Caller, OwnedView, View},
 };
 use crate::{
     ids::{PluginId, TierName},
@@ -30,43 +35,18 @@ pub struct PolicySet {
 
 /// One tier's policies.
 pub struct TierPolicies {
-    pub(super) router: Bound<Router>,
-    pub(super) authorizers: Vec<Bound<Authorizer>>,
-    pub(super) renderer: Bound<Renderer>,
+    pub(super) router: Role<Router>,
+    pub(super) authorizers: Vec<Role<Authorizer>>,
+    pub(super) renderer: Role<Renderer>,
     pub(super) rules: TierRules,
     pub(super) outcomes: TierOutcomes,
+    pub(super) tap: Tap,
 }
 
 pub(super) struct TierOutcomes {
     pub router: Outcomes,
     pub authorizer: Outcomes,
     pub renderer: Outcomes,
-}
-
-/// A policy in its place.
-pub(super) struct Bound<P: Decides> {
-    pub policy: Arc<Loaded<P>>,
-    pub info: PolicyInfo,
-}
-
-/// A loaded policy and what it already answered.
-pub(super) struct Loaded<P: Decides> {
-    pub policy: P,
-    pub remembered: Remembered<P::Answer>,
-}
-
-/// What a policy's remembered answers are. A renderer is asked too rarely to remember anything.
-pub(super) trait Decides {
-    type Answer: Clone;
-}
-impl Decides for Router {
-    type Answer = Routing;
-}
-impl Decides for Authorizer {
-    type Answer = Authorization;
-}
-impl Decides for Renderer {
-    type Answer = ();
 }
 
 // === impl PolicySet ===
@@ -96,27 +76,13 @@ impl TierPolicies {
 
     /// Where a request goes. Runs the guest on the calling thread: microseconds, at most the binding's budget.
     pub fn route(&self, facts: &RequestFacts<'_>) -> Result<Routing, PolicyFailure> {
-        let bound = &self.router;
-        let Loaded { policy, remembered } = &*bound.policy;
-        let headers = declared_headers(policy.inputs(), facts);
-        let headers = borrowed(&headers);
-        let asked = router_request(facts, &headers);
-        let decision = remembered.or_decide(key(policy.inputs(), &asked), || {
-            let decision = policy.route(&asked).map_err(failure)?;
-            answer::routing(decision).map_err(breach)
-        });
         let counts = &self.outcomes.router;
-        match decision {
-            Ok(routing) => {
-                if matches!(routing, Routing::Forward(_)) {
-                    counts.allowed.inc()
-                } else {
-                    counts.refused.inc()
-                };
-                Ok(routing)
-            }
-            Err(failed) => Err(bound.failed(failed, counts)),
-        }
+        let routing = decide(&self.router, facts, None, &self.tap, counts)?;
+        match &routing {
+            Routing::Forward(_) => counts.allowed.inc(),
+            Routing::Refuse(_) => counts.refused.inc(),
+        };
+        Ok(routing)
     }
 
     /// Whether the caller may, and who the caller is. All bound authorizers must allow; the first one's user counts.
@@ -127,35 +93,17 @@ impl TierPolicies {
         claims: &Map<String, Value>,
     ) -> Result<Authorization, PolicyFailure> {
         let counts = &self.outcomes.authorizer;
+        let caller = Caller { plugin: plugin.map_or("", PluginId::as_str), claims };
         let mut user = None;
-        for bound in &self.authorizers {
-            let Loaded { policy, remembered } = &*bound.policy;
-            let inputs = policy.inputs();
-            let headers = declared_headers(inputs, facts);
-            let headers = borrowed(&headers);
-            let texts = claim_texts(inputs, claims);
-            let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-            let asked = AuthorizerRequest {
-                request: router_request(facts, &headers),
-                plugin: plugin.map_or("", PluginId::as_str),
-                claims: &texts,
-            };
-            let mut key = key(inputs, &asked.request);
-            key.push(asked.plugin);
-            key.push_pairs(asked.claims);
-            let decision = remembered.or_decide(key, || {
-                let decision = policy.authorize(&asked).map_err(failure)?;
-                answer::authorization(decision).map_err(breach)
-            });
-            match decision {
-                Ok(Authorization::Allow(one)) => {
+        for role in &self.authorizers {
+            match decide(role, facts, Some(caller), &self.tap, counts)? {
+                Authorization::Allow(one) => {
                     user.get_or_insert(one);
                 }
-                Ok(denied) => {
+                denied => {
                     counts.refused.inc();
                     return Ok(denied);
                 }
-                Err(failed) => return Err(bound.failed(failed, counts)),
             }
         }
         // The binding file can't be without an authorizer; if it ever is, nobody comes in.
@@ -166,60 +114,151 @@ impl TierPolicies {
 
     /// The config of a workspace. May take its budget (tens of milliseconds): call it off the request path.
     pub fn render(&self, input: &RenderInput<'_>) -> Result<Rendered, PolicyFailure> {
-        let bound = &self.renderer;
+        let (workspace, tier) = (input.workspace.as_str(), input.tier.as_str());
         let app_config = serde_json::to_string(input.app_config)
             .map_err(|error| unavailable("renderer", &format!("the workspace's app_config is not JSON: {error}")))?;
         let plugins: Option<Vec<&str>> = input.plugins.map(|plugins| plugins.iter().map(PluginId::as_str).collect());
         let asked = RendererRequest {
-            workspace: input.workspace.as_str(),
-            tier: input.tier.as_str(),
+            workspace,
+            tier,
             public_url: input.public_url,
             app_config: &app_config,
             plugins: plugins.as_deref(),
         };
+        let ask = |bound: &Bound<Renderer>| {
+            bound.guarded(workspace, || {
+                let config = bound.policy.policy.render(&asked)?;
+                answer::rendered(config).map_err(Failed::contract)
+            })
+        };
+        let nothing = || OwnedView { workspace: workspace.to_owned(), tier: tier.to_owned(), ..OwnedView::default() };
+        let role = &self.renderer;
+        let (bound, mode) = role.pick(tier, workspace);
+        let began = self.tap.begin();
+        let rendered = ask(bound);
+        if let Some(began) = began {
+            record(&self.tap, bound, mode, false, nothing(), &rendered, began.elapsed());
+        }
+        if let Some(next) = role.shadow(tier, workspace) {
+            // Not on a request's way: compared here.
+            let shadowed = ask(&next.bound);
+            let shown = compare(next, &self.tap, nothing(), &described::<Renderer>(&rendered), &shadowed);
+            if let (true, Some(_)) = (shown, began) {
+                record(&self.tap, &next.bound, "shadow", false, nothing(), &shadowed, Duration::ZERO);
+            }
+        }
         let counts = &self.outcomes.renderer;
-        let config = bound.policy.policy.render(&asked).map_err(failure);
-        match config.and_then(|config| answer::rendered(config).map_err(breach)) {
+        match rendered {
             Ok(rendered) => {
                 counts.allowed.inc();
                 Ok(rendered)
             }
-            Err(failed) => Err(bound.failed(failed, counts)),
+            Err(failed) => {
+                counts.failed(failed.kind);
+                Err(bound.failure(failed))
+            }
         }
     }
-
-    pub(super) fn infos(&self) -> Vec<PolicyInfo> {
-        let authorizers = self.authorizers.iter().map(|bound| bound.info.clone());
-        std::iter::once(self.router.info.clone())
-            .chain(authorizers)
-            .chain(std::iter::once(self.renderer.info.clone()))
-            .collect()
-    }
 }
 
-// === impl Bound ===
-
-impl<P: Decides> Bound<P> {
-    fn failed(&self, (kind, message): (FailureKind, String), counts: &Outcomes) -> PolicyFailure {
-        counts.failed(kind);
-        PolicyFailure { policy: self.info.policy.clone(), digest: Some(self.info.digest), kind, message }
+/// One decision of one role: by the version that serves this workspace, shown to a version in the shadow, written into the log.
+fn decide<P: PerRequest + Send + Sync + 'static>(
+    role: &Role<P>,
+    facts: &RequestFacts<'_>,
+    caller: Option<Caller<'_>>,
+    tap: &Tap,
+    counts: &Outcomes,
+) -> Result<P::Answer, PolicyFailure> {
+    let (tier, workspace) = (facts.tier.as_str(), facts.workspace.as_str());
+    let (bound, mode) = role.pick(tier, workspace);
+    let began = tap.begin();
+    let view = View::of(bound.policy.policy.inputs(), facts, caller);
+    let decided = bound.decide(&view);
+    if let Some(began) = began {
+        record(tap, bound, mode, decided.remembered, view.to_owned(), &decided.answer, began.elapsed());
     }
+    if let Some(next) = role.shadow(tier, workspace) {
+        show(next, facts, caller, tap, began.is_some(), &decided.answer);
+    }
+    decided.answer.map_err(|failed| {
+        counts.failed(failed.kind);
+        bound.failure(failed)
+    })
 }
 
-pub(super) fn failure(error: CallError) -> (FailureKind, String) {
-    let kind = match error.kind {
-        CallErrorKind::Error => FailureKind::Error,
-        CallErrorKind::Trap => FailureKind::Trap,
-        CallErrorKind::Timeout => FailureKind::Timeout,
-        CallErrorKind::Memory => FailureKind::Memory,
-        CallErrorKind::Contract => FailureKind::Contract,
-        CallErrorKind::Unavailable => FailureKind::Unavailable,
+/// Has the version in the shadow decide, too, on its own thread. What it needs is copied only if there is room.
+fn show<P: PerRequest + Send + Sync + 'static>(
+    next: &Next<P>,
+    facts: &RequestFacts<'_>,
+    caller: Option<Caller<'_>>,
+    tap: &Tap,
+    logged: bool,
+    active: &Result<P::Answer, Failed>,
+) {
+    next.shadow.compare(|| {
+        let view = View::of(next.bound.policy.policy.inputs(), facts, caller).to_owned();
+        let (next, tap, active) = (next.clone(), tap.clone(), described::<P>(active));
+        Box::new(move || {
+            let began = Instant::now();
+            let decided = next.bound.decide(&view.view());
+            let took = began.elapsed();
+            compare(&next, &tap, view.clone(), &active, &decided.answer);
+            if logged {
+                record(&tap, &next.bound, "shadow", decided.remembered, view, &decided.answer, took);
+            }
+        })
+    });
+}
+
+/// Counts what a comparison came to, and keeps an example of a difference. Whether there was one.
+fn compare<P: Decides>(
+    next: &Next<P>,
+    tap: &Tap,
+    view: OwnedView,
+    active: &Decision,
+    shadowed: &Result<P::Answer, Failed>,
+) -> bool {
+    let mut said = described::<P>(shadowed);
+    let compared = match (active.same_as(&said), &said) {
+        (true, _) => Compared::Same,
+        (false, Decision::Fail { .. }) => Compared::Failed,
+        (false, _) => Compared::Different,
     };
-    (kind, error.message)
+    next.shadow.count(compared);
+    if compared != Compared::Same {
+        let workspace = view.workspace.clone();
+        let mut active = active.clone();
+        let (seen, _) = tap.masks().apply(view.clone(), &mut said);
+        tap.masks().apply(view, &mut active);
+        let at = OffsetDateTime::now_utc();
+        next.shadow.sample(Sample { count: 1, active, next: said, workspace, seen, at });
+    }
+    compared != Compared::Same
 }
 
-pub(super) fn breach(reason: String) -> (FailureKind, String) {
-    (FailureKind::Contract, reason)
+fn described<P: Decides>(answer: &Result<P::Answer, Failed>) -> Decision {
+    answer.as_ref().map_or_else(Failed::decision, P::decision)
+}
+
+fn record<P: Decides>(
+    tap: &Tap,
+    bound: &Bound<P>,
+    mode: &'static str,
+    remembered: bool,
+    view: OwnedView,
+    answer: &Result<P::Answer, Failed>,
+    took: Duration,
+) {
+    tap.record(|| Entry {
+        at: SystemTime::now(),
+        info: bound.info.clone(),
+        inputs: bound.inputs.clone(),
+        mode,
+        remembered,
+        view,
+        decision: described::<P>(answer),
+        took,
+    });
 }
 
 fn unavailable(binding: &str, message: &str) -> PolicyFailure {
@@ -229,48 +268,4 @@ fn unavailable(binding: &str, message: &str) -> PolicyFailure {
         kind: FailureKind::Unavailable,
         message: message.to_owned(),
     }
-}
-
-/// Everything that the policy gets to see of this request.
-fn key(inputs: &Inputs, asked: &RouterRequest<'_>) -> Key {
-    let mut key = Key::new();
-    key.push(asked.workspace);
-    key.push(asked.tier);
-    for (declared, part) in [(inputs.method, asked.method), (inputs.path, asked.path), (inputs.query, asked.query)] {
-        key.push(if declared { part } else { "" });
-    }
-    key.push_pairs(asked.headers);
-    key
-}
-
-pub(super) fn router_request<'a>(facts: &RequestFacts<'a>, headers: &'a [(&'a str, &'a str)]) -> RouterRequest<'a> {
-    RouterRequest {
-        workspace: facts.workspace.as_str(),
-        tier: facts.tier.as_str(),
-        method: facts.method,
-        path: facts.path,
-        query: facts.query,
-        headers,
-    }
-}
-
-/// Values of the declared headers; bytes that are no UTF-8 are replaced, because a policy reads text.
-pub(super) fn declared_headers<'a>(inputs: &'a Inputs, facts: &RequestFacts<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
-    let mut pairs = Vec::new();
-    for name in &inputs.headers {
-        for value in facts.headers.get_all(name.as_str()) {
-            pairs.push((name.as_str(), String::from_utf8_lossy(value.as_bytes())));
-        }
-    }
-    pairs
-}
-
-/// JSON text of the declared claims that the token has.
-pub(super) fn claim_texts<'a>(inputs: &'a Inputs, claims: &Map<String, Value>) -> Vec<(&'a str, String)> {
-    let names = inputs.claims.iter();
-    names.filter_map(|name| claims.get(name).map(|value| (name.as_str(), value.to_string()))).collect()
-}
-
-pub(super) fn borrowed<'a>(pairs: &'a [(&'a str, Cow<'a, str>)]) -> Vec<(&'a str, &'a str)> {
-    pairs.iter().map(|(name, value)| (*name, value.as_ref())).collect()
 }

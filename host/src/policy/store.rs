@@ -11,14 +11,17 @@ use std::{
 use arc_swap::ArcSwap;
 use orbit_engine::{CacheKey, Compiler, Isolation, LoadError, Runtime};
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     PolicySet,
-    loader::{Fingerprint, Loader},
+    decision_log::{Follower, Line, Recorder},
+    loader::{Fingerprint, Loader, LoaderParts},
     metrics::PolicyMetrics,
+    rollout::{Ledger, Worker},
     status::{PolicyStatus, Reloaded, TierStatus},
 };
+use crate::settings::DecisionLogSettings;
 
 /// How to open the policies.
 pub struct PolicyOptions {
@@ -30,6 +33,10 @@ pub struct PolicyOptions {
     pub cache_key: [u8; 32],
     /// Who compiles: a child process of this very program.
     pub isolation: Isolation,
+    /// Folder for what was promoted and rolled back, made 0700 if missing; none forgets it with the process.
+    pub rollouts_folder: Option<PathBuf>,
+    /// Which decisions are written down. Its file is as seen from the working directory.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Why no policies can be opened at all. A single broken tier is no such error: see [`Policies::status`].
@@ -38,6 +45,9 @@ pub enum PolicyError {
     /// The folder can't be read.
     #[error("{0}")]
     Folder(String),
+    /// What was promoted and rolled back can't be read, or the decision log's settings can't work.
+    #[error("{0}")]
+    Beside(String),
     /// Engine, compiler or cache can't be set up.
     #[error("cannot set up the policy engine: {0}")]
     Engine(#[from] LoadError),
@@ -50,12 +60,15 @@ pub struct Policies {
     status: ArcSwap<PolicyStatus>,
     metrics: PolicyMetrics,
     versions: watch::Sender<u64>,
+    recorder: Option<Arc<Recorder>>,
+    /// Told when an error budget is spent.
+    pub(super) spent: Arc<Notify>,
     /// `None` for the empty default, which never loads.
-    loading: Option<Mutex<Loading>>,
+    pub(super) loading: Option<Mutex<Loading>>,
 }
 
-struct Loading {
-    loader: Loader,
+pub(super) struct Loading {
+    pub loader: Loader,
     seen: Fingerprint,
 }
 
@@ -67,9 +80,23 @@ impl Policies {
         let cache = (options.cache_folder.as_path(), CacheKey::new(&options.cache_key));
         let compiler = Compiler::new(runtime, options.isolation, Some(cache))?;
         let metrics = PolicyMetrics::default();
-        let loader = Loader::new(options.folder, compiler, metrics.clone());
+        let recorder = Recorder::start(&options.decision_log, metrics.log().clone()).map_err(PolicyError::Beside)?;
+        let ledger = Ledger::open(options.rollouts_folder).map_err(PolicyError::Beside)?;
+        let worker = Worker::start().map_err(|error| {
+            PolicyError::Beside(format!("the thread for policies in the shadow can't start: {error}"))
+        })?;
+        let spent = Arc::new(Notify::new());
+        let loader = Loader::new(LoaderParts {
+            folder: options.folder,
+            compiler,
+            metrics: metrics.clone(),
+            ledger,
+            worker,
+            recorder: recorder.clone(),
+            wake: spent.clone(),
+        });
         let loading = Some(Mutex::new(Loading { loader, seen: Fingerprint::new() }));
-        let policies = Self { metrics, loading, ..Self::default() };
+        let policies = Self { metrics, recorder: Some(recorder), spent, loading, ..Self::default() };
         policies.load(true)?;
         Ok(Arc::new(policies))
     }
@@ -84,9 +111,33 @@ impl Policies {
         self.versions.subscribe()
     }
 
-    /// What serves and what was refused.
-    pub fn status(&self) -> Arc<PolicyStatus> {
-        self.status.load_full()
+    /// What serves and what was refused, with the numbers of this moment.
+    pub fn status(&self) -> PolicyStatus {
+        let mut status = PolicyStatus::clone(&self.status.load());
+        let set = self.snapshot();
+        for tier in &mut status.tiers {
+            if let Some(policies) = set.tiers.get(tier.tier.as_str()) {
+                tier.policies = policies.bindings();
+            }
+        }
+        status
+    }
+
+    /// Follows decisions as they are made; none if nothing is loaded or too many follow already. They are logged meanwhile.
+    pub fn follow_decisions(&self) -> Option<Follower> {
+        self.recorder.as_ref()?.follow()
+    }
+
+    /// The newest decisions, oldest first, and whether they are logged without a follower, too.
+    pub fn recent_decisions(&self) -> (Vec<Arc<Line>>, bool) {
+        self.recorder.as_ref().map(|recorder| (recorder.recent(), recorder.to_file())).unwrap_or_default()
+    }
+
+    /// Waits until all decisions so far are in the log's file, at most `limit`. Blocks.
+    pub fn flush_decisions(&self, limit: std::time::Duration) {
+        if let Some(recorder) = &self.recorder {
+            recorder.flush(limit);
+        }
     }
 
     /// The counters, to be registered once.
@@ -118,6 +169,10 @@ impl Policies {
             return Ok(Reloaded { swapped: false, set_version: 0, refused: Vec::new() });
         };
         let mut loading = loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load_locked(&mut loading, drop_missing)
+    }
+
+    pub(super) fn load_locked(&self, loading: &mut Loading, drop_missing: bool) -> Result<Reloaded, PolicyError> {
         let old = self.snapshot();
         // Which modules a tier names is only known after reading it: look before and after, and believe the look before
         // for what it covers, so that a change during the load is seen by the next look.
@@ -132,12 +187,18 @@ impl Policies {
             && loaded.tiers.len() == old.tiers.len()
             && loaded.tiers.iter().all(|(tier, new)| old.tiers.get(tier).is_some_and(|old| Arc::ptr_eq(old, new)));
         let now = OffsetDateTime::now_utc();
-        let before = self.status();
+        let not_saved = loading.loader.ledger().save().err();
+        if let Some(error) = &not_saved {
+            tracing::error!(error, "what was promoted and rolled back is not safe from a restart");
+        }
+        let before = self.status.load_full();
         let version = if same { old.version } else { old.version + 1 };
         let mut status = PolicyStatus {
             set_version: version,
             active_since: if same { before.active_since } else { Some(now) },
             tiers: Vec::new(),
+            events: loading.loader.ledger().events().cloned().collect(),
+            not_saved,
         };
         let names: std::collections::BTreeSet<String> =
             loaded.tiers.keys().map(ToString::to_string).chain(loaded.refused.keys().cloned()).collect();
@@ -156,7 +217,7 @@ impl Policies {
                     }
                 }
             }
-            let policies = serving.map(|policies| policies.infos()).unwrap_or_default();
+            let policies = serving.map(|policies| policies.bindings()).unwrap_or_default();
             status.tiers.push(TierStatus { tier, serving: serving.is_some(), refused, policies });
         }
         let outcome = match (same, loaded.refused.is_empty()) {
@@ -166,7 +227,10 @@ impl Policies {
         };
         let refused = loaded.refused.iter().map(|(tier, refused)| (tier.clone(), refused.reason.clone())).collect();
         if !same {
-            self.current.store(Arc::new(PolicySet { version, tiers: loaded.tiers }));
+            let set = Arc::new(PolicySet { version, tiers: loaded.tiers });
+            let running = set.running();
+            self.metrics.running(running.iter().map(|(tier, info, mode)| (tier.as_str(), info, *mode)));
+            self.current.store(set);
             self.versions.send_replace(version);
             tracing::info!(
                 version,

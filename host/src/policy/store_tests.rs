@@ -6,7 +6,10 @@ use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
 use super::{testing, *};
-use crate::ids::{Slug, TierName};
+use crate::{
+    ids::{Slug, TierName},
+    settings::DecisionLogSettings,
+};
 
 const TIER: &str = r#"
 [router]
@@ -43,6 +46,8 @@ impl Folder {
             cache_folder: self.dir.path().join("cache"),
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
+            rollouts_folder: Some(self.dir.path().join("rollouts")),
+            decision_log: DecisionLogSettings::default(),
         })
         .expect("opened")
     }
@@ -113,7 +118,11 @@ async fn a_saved_module_swaps_and_a_request_keeps_its_set() {
     assert_eq!(ask(&held), "one", "a request finishes on the set it began with");
     let status = policies.status();
     let tier = status.tier(&pro()).expect("its status");
-    assert_eq!(tier.policies.iter().map(|info| info.set_version).collect::<Vec<_>>(), [2, 1, 1], "only one is new");
+    assert_eq!(
+        tier.policies.iter().map(|binding| binding.active.set_version).collect::<Vec<_>>(),
+        [2, 1, 1],
+        "only one is new"
+    );
     let old = std::sync::Arc::downgrade(&held);
     drop(held);
     assert!(old.upgrade().is_none(), "the old set goes with its last request");
@@ -203,6 +212,8 @@ fn a_missing_folder_says_which() {
         cache_folder: dir.path().join("cache"),
         cache_key: [1; 32],
         isolation: Isolation::InProcess,
+        rollouts_folder: None,
+        decision_log: DecisionLogSettings::default(),
     };
     let error = Policies::open(options).err().expect("no folder").to_string();
     assert!(error.contains("/nonexistent/policies"), "{error}");

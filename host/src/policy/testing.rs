@@ -15,6 +15,11 @@ pub fn router(status: u16, reason: &str) -> Vec<u8> {
     module("router", "routing", "route", &format!("{FLAT} i32"), &body, reason)
 }
 
+/// A router that traps.
+pub fn trapping_router() -> Vec<u8> {
+    module("router", "routing", "route", &format!("{FLAT} i32"), "(unreachable)", "")
+}
+
 /// An authorizer that allows `user`.
 pub fn authorizer(user: &str) -> Vec<u8> {
     // ok(allow { user, ownership: [], extra: [] }) at 1024.

@@ -1,4 +1,4 @@
-//! Sees that a policy file was saved.
+//! Sees that a policy file was saved, and that an error budget is spent.
 //!
 //! The file system's events are a hint (they can be lost, and not every file system has them); comparing size, inode and times
 //! every second is the truth. Before a load the files must look the same twice, [`SETTLE`] apart: a half-written TOML can be
@@ -37,10 +37,15 @@ impl Policies {
         }
         let hinted = watcher.is_ok();
         loop {
-            // Cancel-safe: `recv`, `sleep` and `cancelled` lose nothing.
+            // Cancel-safe: `recv`, `sleep`, `notified` and `cancelled` lose nothing.
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep(POLL) => {}
+                () = self.spent.notified() => {
+                    let policies = self.clone();
+                    blocking(move || policies.enforce_budgets()).await;
+                    continue;
+                }
                 Some(()) = hints.recv(), if hinted => {
                     tokio::time::sleep(DEBOUNCE).await;
                     while hints.try_recv().is_ok() {}

@@ -1,52 +1,57 @@
-//! Makes and removes a workspace's database. `lifecycle` decides when; one [`Provisioner`] now: [`SqliteProvisioner`], a directory of
-//! database files per workspace (Backstage keeps one per plugin in it).
+//! Makes and removes a workspace's database. `lifecycle` decides when and keeps what must be remembered (the login, sealed, in the
+//! registry); a [`Provisioner`] does. Three of them: [`SqliteProvisioner`], a directory of database files per workspace (Backstage keeps
+//! one per plugin in it), [`PostgresProvisioner`], a database and its roles on a server, and
+//! [`StatelessProvisioner`] for distributions that keep nothing.
 //!
-//! Invariants: both calls are idempotent, because a daemon may be killed in the middle of them; no link is followed.
+//! Invariants: every call is idempotent, because a daemon may be killed in the middle of it; what a provisioner did not make
+//! it neither takes over nor removes; no link is followed; nothing waits without a limit.
 
+mod access;
+mod error;
+mod postgres;
 mod sqlite;
 mod sqlite_copy;
 mod stateless;
 
+pub use access::{Access, Site, Stage, Writers};
+pub use error::{ProvisionCause, ProvisionError};
+pub use postgres::{PostgresError, PostgresProvisioner};
 pub use sqlite::SqliteProvisioner;
 pub use stateless::StatelessProvisioner;
 
-use std::path::Path;
-
-use serde_json::Value;
+use crate::model::{Login, Slot};
 
 /// Makes and removes databases.
 #[async_trait::async_trait]
 pub trait Provisioner: Send + Sync {
-    /// Makes the database of this name if there is none. `home` is the workspace's own directory.
-    async fn ensure(&self, database: &str, home: &Path) -> Result<(), ProvisionError>;
-    /// What `backend.database` of the workspace's Backstage must say.
-    fn config(&self, database: &str, home: &Path) -> Value;
-    /// How many instances may run on one database.
+    /// How many instances may be on one database.
     fn writers(&self) -> Writers;
-    /// Makes the database `copy` of what `database` holds now, while an instance works on it. `copy` must not exist; a copy that
-    /// failed is removed like any other. Only asked for where [`Provisioner::writers`] is [`Writers::One`].
-    async fn copy(&self, database: &str, copy: &str, home: &Path) -> Result<(), ProvisionError>;
-    /// Removes the database and everything in it. Fine if there is none.
-    async fn remove(&self, database: &str, home: &Path) -> Result<(), ProvisionError>;
-}
-
-/// How many instances may run on one database at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writers {
-    /// One: a second one would corrupt it.
-    One,
-    /// Two at least.
-    Many,
-}
-
-/// Why a database could not be made, copied or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} the database {database}: {source}")]
-pub struct ProvisionError {
-    /// `make`, `copy` or `remove`.
-    pub operation: &'static str,
-    /// Which database.
-    pub database: String,
-    /// What the system said.
-    pub source: std::io::Error,
+    /// Whether instances log in to it: then `lifecycle` makes a [`Login`] per workspace and hands it in.
+    fn needs_login(&self) -> bool;
+    /// Connections that all instances together may open; `None` where nobody counts them.
+    async fn capacity(&self) -> Result<Option<u64>, ProvisionError>;
+    /// Makes the database if there is none, and its login. What is there already is checked, and brought back to what it must
+    /// be. `reached` hears of each part that is done.
+    async fn ensure(
+        &self,
+        site: &Site<'_>,
+        login: Option<&Login>,
+        reached: &(dyn Fn(Stage) + Sync),
+    ) -> Result<(), ProvisionError>;
+    /// What an instance of `plugins` plugins needs to reach the database. Asks nobody.
+    fn access(&self, site: &Site<'_>, login: Option<&Login>, plugins: usize) -> Result<Access, ProvisionError>;
+    /// Makes the database `copy` of what the site's holds now, while an instance works on it. `copy` must not exist; one that
+    /// failed half-way is removed like any other. Only asked for where [`Provisioner::writers`] is [`Writers::One`]; the others
+    /// need not know how.
+    async fn copy(&self, site: &Site<'_>, copy: &str) -> Result<(), ProvisionError> {
+        let _ = copy;
+        let cause = std::io::Error::from(std::io::ErrorKind::Unsupported).into();
+        Err(ProvisionError { operation: "copy", database: site.database.to_owned(), cause })
+    }
+    /// Closes a login that no instance has any more: its password opens nothing from here on. Fine if there is none.
+    async fn retire(&self, site: &Site<'_>, slot: Slot) -> Result<(), ProvisionError>;
+    /// Closes the database to its workspace, and keeps it although the workspace goes. Says where it is, for a person.
+    async fn keep(&self, site: &Site<'_>) -> Result<String, ProvisionError>;
+    /// Removes the database, kept or not, its logins and everything in it. Fine if there is none.
+    async fn remove(&self, site: &Site<'_>) -> Result<(), ProvisionError>;
 }

@@ -2,12 +2,18 @@
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
 mod confine;
+mod decision_log;
 mod load;
 mod memory;
+mod postgres;
+mod provisioner;
 
 pub use confine::{ConfineMode, ConfineSettings};
+pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 pub use memory::MemorySettings;
+pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
+pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -28,6 +34,8 @@ pub struct Settings {
     pub distribution: PathBuf,
     /// `<dir>/<slug>/<name>`: values of secrets that a workspace's config refers to.
     pub secrets_dir: PathBuf,
+    /// Where workspaces are written down.
+    pub registry: RegistrySettings,
     /// Where users come in.
     pub proxy: ProxySettings,
     /// Where operators come in.
@@ -44,8 +52,12 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// How instances are kept apart.
     pub confine: ConfineSettings,
+    /// How their databases are made.
+    pub provisioner: ProvisionerSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
+    /// Which decisions of policies are written down.
+    pub decision_log: DecisionLogSettings,
 }
 
 /// Where users come in.
@@ -231,6 +243,7 @@ impl Default for Settings {
             policies_dir: "policies".into(),
             distribution: "distribution".into(),
             secrets_dir: "secrets".into(),
+            registry: RegistrySettings::default(),
             proxy: ProxySettings::default(),
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
@@ -239,7 +252,9 @@ impl Default for Settings {
             instances: InstanceSettings::default(),
             memory: MemorySettings::default(),
             confine: ConfineSettings::default(),
+            provisioner: ProvisionerSettings::default(),
             log: LogSettings::default(),
+            decision_log: DecisionLogSettings::default(),
         }
     }
 }

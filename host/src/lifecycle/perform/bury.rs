@@ -14,6 +14,7 @@ use crate::{
         step::Why,
     },
     model::{ConditionKind, Truth},
+    provisioner::Site,
 };
 
 /// Starts in a row that may find their port taken before that counts as a crash.
@@ -85,9 +86,10 @@ impl Work<'_> {
     /// Removes what an instance has on disk, a trial's copy of the database with it, and its row.
     pub(in crate::lifecycle) async fn leave_nothing(&self, row: &InstanceRow) -> Result<(), Trouble> {
         let (home, id) = (self.shared.home(&self.workspace.slug, self.id()), row.instance.id);
+        let copy = Site { workspace: self.id(), database: &row.database_name, home: &home };
         self.shared.driver.discard(&home, id).await;
         if self.role_of(row) == Role::Trial {
-            let removed = self.shared.provisioner.remove(&row.database_name, &home).await;
+            let removed = self.shared.provisioner.remove(&copy).await;
             removed.map_err(|error| Trouble::Step(error.to_string()))?;
         }
         crashpoint!("bury.before-row");

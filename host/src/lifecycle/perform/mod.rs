@@ -1,8 +1,8 @@
-//! Does one step. One file per concern: the database, coming up, leaving, and what is said over an instance that is gone.
+//! Does one step. One file per concern: coming up, leaving, and what is said over an instance that is gone; starting and the
+//! database are next door (`start_instance`, `database`).
 
 mod bury;
 mod come_up;
-mod database;
 mod leave;
 
 use time::OffsetDateTime;
@@ -60,6 +60,19 @@ impl Work<'_> {
                 self.shared.look_at(granted);
             }
         }
+    }
+
+    async fn forget(&mut self) -> Result<(), Trouble> {
+        let id = self.id();
+        let home = self.shared.home(&self.workspace.slug, id);
+        crashpoint!("forget.before-home");
+        self.shared.driver.remove_home(&home).await.map_err(|error| Trouble::Step(error.to_string()))?;
+        crashpoint!("forget.after-home");
+        self.shared.registry.delete_workspace(id).await?;
+        crashpoint!("forget.after-row");
+        self.shared.set_rejection(id, None);
+        tracing::info!(workspace = %self.workspace.slug, %id, "deleted");
+        Ok(())
     }
 
     /// The active revision is good: from here on its end is a crash, not a failed rollout.

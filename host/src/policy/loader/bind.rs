@@ -13,8 +13,11 @@ use crate::{
     ids::{Digest, TierName},
     policy::{
         remembered::Remembered,
-        set::{Bound, Decides, Loaded, TierPolicies},
+        role::{Decides, Loaded, Role},
+        rollout::Record,
+        set::TierPolicies,
         status::PolicyInfo,
+        view,
     },
 };
 
@@ -25,6 +28,7 @@ pub(super) struct Key {
     digest: Digest,
     settings: Digest,
     limits: Limits,
+    memory: bool,
 }
 
 /// Policies that something still uses.
@@ -38,6 +42,16 @@ pub(super) struct Place<'a> {
     pub now: OffsetDateTime,
     /// What this load has compiled already.
     pub compiled: &'a mut HashMap<Digest, Compiled>,
+    /// What the ledger is to know if the whole tier loads.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What became of one binding.
+pub(super) struct Outcome {
+    pub binding: String,
+    pub record: Record,
+    /// To be kept for a rollback.
+    pub modules: Vec<(Digest, Arc<[u8]>)>,
 }
 
 /// What the loader needs of each world's policy.
@@ -46,10 +60,12 @@ pub(super) trait Kind: Decides + Sized {
     fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError>;
     fn alive(loader: &mut Loader) -> &mut Alive<Self>;
     fn about(policy: &Self) -> &About;
+    fn inputs(policy: &Self) -> Vec<String>;
+    fn roles(tier: &TierPolicies) -> &[Role<Self>];
 }
 
 macro_rules! kind {
-    ($policy:ty, $world:expr, $field:ident) => {
+    ($policy:ty, $world:expr, $field:ident, $roles:expr) => {
         impl Kind for $policy {
             const WORLD: World = $world;
             fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError> {
@@ -61,37 +77,49 @@ macro_rules! kind {
             fn about(policy: &Self) -> &About {
                 policy.about()
             }
+            fn inputs(policy: &Self) -> Vec<String> {
+                view::declared(policy.inputs())
+            }
+            fn roles(tier: &TierPolicies) -> &[Role<Self>] {
+                let roles: fn(&TierPolicies) -> &[Role<Self>] = $roles;
+                roles(tier)
+            }
         }
     };
 }
-kind!(Router, World::Router, routers);
-kind!(Authorizer, World::Authorizer, authorizers);
-kind!(Renderer, World::Renderer, renderers);
+kind!(Router, World::Router, routers, |tier| std::slice::from_ref(&tier.router));
+kind!(Authorizer, World::Authorizer, authorizers, |tier| &tier.authorizers);
+kind!(Renderer, World::Renderer, renderers, |tier| std::slice::from_ref(&tier.renderer));
 
 impl Loader {
     /// A version in its place, with what the status shows of it.
-    pub(super) fn bind<P: Kind>(&mut self, version: &Version, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {
-        let world = P::WORLD.name();
+    pub(super) fn bind<P: Kind>(
+        &mut self,
+        binding: &str,
+        version: &Version,
+        since: OffsetDateTime,
+        place: &mut Place<'_>,
+    ) -> Result<(Arc<Loaded<P>>, PolicyInfo), Fault> {
         let policy = self.loaded::<P>(version, place)?;
         let settings_digest = version.settings_digest();
-        // What already serves this tier in this role keeps its date.
-        let same = |info: &PolicyInfo| {
-            info.world == world && info.digest == version.digest && info.settings_digest == settings_digest
-        };
-        let before = place.previous.and_then(|previous| previous.infos().into_iter().find(same));
+        // What already serves this tier in this role keeps its number.
+        let same = |info: &&Arc<PolicyInfo>| info.digest == version.digest && info.settings_digest == settings_digest;
+        let before = place.previous.into_iter().flat_map(|tier| P::roles(tier)).map(|role| &role.active.info);
+        let set_version = before.filter(|info| info.binding == binding).find(same).map(|info| info.set_version);
         let about = P::about(&policy.policy);
         let info = PolicyInfo {
-            world,
+            binding: binding.to_owned(),
+            world: P::WORLD.name(),
             policy: about.name.clone(),
             version: about.version.clone(),
             digest: version.digest,
             module: version.module.clone(),
             settings_digest,
-            active_since: before.as_ref().map_or(place.now, |info| info.active_since),
-            set_version: before.as_ref().map_or(place.set_version, |info| info.set_version),
+            active_since: since,
+            set_version: set_version.unwrap_or(place.set_version),
         };
-        tracing::debug!(tier = %place.tier, world, policy = info.policy, digest = %info.digest, "policy bound");
-        Ok(Bound { policy, info })
+        tracing::debug!(tier = %place.tier, binding, policy = info.policy, digest = %info.digest, "policy bound");
+        Ok((policy, info))
     }
 
     /// The policy itself: the one that lives already, or a new one.
@@ -101,6 +129,7 @@ impl Loader {
             digest: version.digest,
             settings: version.settings_digest(),
             limits: version.limits,
+            memory: version.memory,
         };
         if let Some(policy) = P::alive(self).get(&key).and_then(Weak::upgrade) {
             return Ok(policy);
@@ -118,7 +147,7 @@ impl Loader {
             }
         };
         let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
-        let policy = Arc::new(Loaded { policy, remembered: Remembered::new() });
+        let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));
         Ok(policy)
     }

@@ -1,13 +1,15 @@
 //! From files to policies. Everything here blocks (reading, compiling): the callers in `store.rs` keep it off the request path.
 //!
 //! ```text
-//! <tier>.toml ─ binding::Binding ─ version::resolve ─ Version ─ bind::bind ─ Bound, one per role of a tier
-//!               (what it says)     (read the files)             (compile, describe, configure)
+//! <tier>.toml ─ binding::Binding ─ version::resolve ─ Version ─ roles::role ─ Role: what serves, what is rolled out
+//!               (what it says)     (read the files)    │ rollout::Ledger: what was decided over it
+//!                                                      └ bind::bind (compile, describe, configure)
 //! ```
 
 mod bind;
 mod files;
 mod own_cases;
+mod roles;
 mod version;
 
 use std::{
@@ -18,15 +20,18 @@ use std::{
 
 use orbit_engine::{Authorizer, Compiler, Renderer, Router, World};
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 
 use super::{
-    binding::{Binding, TierFile},
+    binding::TierFile,
+    decision_log::Recorder,
     metrics::PolicyMetrics,
-    set::{Bound, PolicySet, TierOutcomes, TierPolicies},
+    rollout::{Ledger, Worker},
+    set::{PolicySet, TierOutcomes, TierPolicies},
     status::Refused,
 };
 use crate::ids::{Digest, TierName};
-use bind::{Alive, Kind, Place};
+use bind::{Alive, Outcome, Place};
 use own_cases::Passed;
 
 pub(super) use files::Fingerprint;
@@ -46,9 +51,25 @@ pub(super) struct Loader {
     routers: Alive<Router>,
     authorizers: Alive<Authorizer>,
     renderers: Alive<Renderer>,
+    ledger: Ledger,
+    worker: Arc<Worker>,
+    recorder: Arc<Recorder>,
+    /// Told when an error budget is spent.
+    wake: Arc<Notify>,
     /// Files beside the tiers' own that the last load depended on.
     modules: Vec<PathBuf>,
     passed: HashSet<Passed>,
+}
+
+/// What a loader is made of.
+pub(super) struct LoaderParts {
+    pub folder: PathBuf,
+    pub compiler: Compiler,
+    pub metrics: PolicyMetrics,
+    pub ledger: Ledger,
+    pub worker: Arc<Worker>,
+    pub recorder: Arc<Recorder>,
+    pub wake: Arc<Notify>,
 }
 
 /// A binding that can't be used.
@@ -59,11 +80,16 @@ struct Fault {
 }
 
 impl Loader {
-    pub fn new(folder: PathBuf, compiler: Compiler, metrics: PolicyMetrics) -> Self {
+    pub fn new(parts: LoaderParts) -> Self {
+        let LoaderParts { folder, compiler, metrics, ledger, worker, recorder, wake } = parts;
         Self {
             folder,
             compiler,
             metrics,
+            ledger,
+            worker,
+            recorder,
+            wake,
             routers: HashMap::new(),
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
@@ -132,19 +158,30 @@ impl Loader {
         compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
     ) -> Result<Arc<TierPolicies>, Fault> {
         let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
-        let mut place = Place { tier, previous, set_version, now, compiled };
-        let router = self.role(&file.router, &mut place)?;
-        let authorizers =
-            file.authorizer.iter().map(|binding| self.role(binding, &mut place)).collect::<Result<Vec<_>, Fault>>()?;
-        let renderer = self.role(&file.renderer, &mut place)?;
+        let mut place = Place { tier, previous, set_version, now, compiled, outcomes: Vec::new() };
+        let router = self.role("router".to_owned(), &file.router, &mut place)?;
+        let mut authorizers = Vec::new();
+        for (at, binding) in file.authorizer.iter().enumerate() {
+            let name = if at == 0 { "authorizer".to_owned() } else { format!("authorizer-{}", at + 1) };
+            authorizers.push(self.role(name, binding, &mut place)?);
+        }
+        let renderer = self.role("renderer".to_owned(), &file.renderer, &mut place)?;
+        for Outcome { binding, record, modules } in place.outcomes {
+            for (digest, bytes) in modules {
+                self.ledger.keep(digest, &bytes).unwrap_or_else(|error| {
+                    tracing::warn!(%tier, binding, error, "a rollback to this version will not be possible");
+                });
+            }
+            self.ledger.set(tier.as_str(), &binding, record);
+        }
         let rules = file.rules();
         // The very same policies: the tier did not change, and whoever compares sees that.
         if let Some(previous) = previous
             && previous.rules == rules
-            && Arc::ptr_eq(&previous.router.policy, &router.policy)
-            && Arc::ptr_eq(&previous.renderer.policy, &renderer.policy)
+            && previous.router.is_like(&router)
+            && previous.renderer.is_like(&renderer)
             && previous.authorizers.len() == authorizers.len()
-            && previous.authorizers.iter().zip(&authorizers).all(|(a, b)| Arc::ptr_eq(&a.policy, &b.policy))
+            && previous.authorizers.iter().zip(&authorizers).all(|(a, b)| a.is_like(b))
         {
             return Ok(previous.clone());
         }
@@ -153,15 +190,8 @@ impl Loader {
             authorizer: self.metrics.outcomes(tier.as_str(), World::Authorizer.name()),
             renderer: self.metrics.outcomes(tier.as_str(), World::Renderer.name()),
         };
-        Ok(Arc::new(TierPolicies { router, authorizers, renderer, rules, outcomes }))
-    }
-
-    /// What a binding names, in its place.
-    fn role<P: Kind>(&mut self, binding: &Binding, place: &mut Place<'_>) -> Result<Bound<P>, Fault> {
-        let version = self.resolve(P::WORLD, binding)?;
-        let bound = self.bind(&version, place)?;
-        self.pass_own_cases(P::WORLD, binding, &version, place)?;
-        Ok(bound)
+        let tap = self.recorder.tap(tier.as_str());
+        Ok(Arc::new(TierPolicies { router, authorizers, renderer, rules, outcomes, tap }))
     }
 
     /// What the last load depended on, as it is now.
@@ -172,6 +202,11 @@ impl Loader {
 
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What was decided over the tiers' files.
+    pub fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 }
 

@@ -215,6 +215,7 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
         secrets: config.secrets,
         catalog: BTreeMap::new(),
         restarts: 0,
+        password_rotations: 0,
         pinned: None,
     })
 }
