@@ -86,7 +86,7 @@ mod tests {
             starts.note(at(seconds));
         }
         assert_eq!(starts.busiest_minute(at(300)), 3);
-        assert_eq!(starts.busiest_minute(at(720)), 2, "the minute has left the window in part");
+        assert_eq!(starts.busiest_minute(at(720)), 1, "the busy minute has left the window");
         assert_eq!(starts.busiest_minute(at(2000)), 0);
     }
 }

@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_no_window_is_named() {
         for (text, named) in [
-            ("", "no times"),
+            ("", "no day"),
             ("Mon", "no times"),
             ("Mon 8-18", "no time of day"),
             ("Mon 25:00-26:00", "no time of day"),

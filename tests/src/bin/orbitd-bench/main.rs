@@ -7,6 +7,7 @@
 mod load;
 mod peers;
 mod report;
+mod sleep;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -25,9 +26,18 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let results = PathBuf::from(std::env::args_os().nth(1).context("usage: orbitd-bench RESULTS.jsonl")?);
+    let results = PathBuf::from(std::env::args_os().nth(1).context("usage: orbitd-bench RESULTS.jsonl [sleep|proxy]")?);
     let seconds = std::env::var("ORBITD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let mut report = Report::new(&results)?;
+    let only = std::env::args().nth(2);
+    let wanted = |group: &str| only.as_deref().is_none_or(|only| only == group);
+    if wanted("sleep") {
+        sleep::run(&mut report).await?;
+    }
+    if !wanted("proxy") {
+        report.print();
+        return Ok(());
+    }
 
     let distribution = peers::fast_distribution()?;
     let daemon = Setup::echo()
