@@ -131,6 +131,11 @@ uuid_type!(
     InstanceId
 );
 
+uuid_type!(
+    /// One backup of a workspace. Ordered by time, as the others are.
+    BackupId
+);
+
 /// A SHA-256, written `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -143,6 +148,14 @@ impl Digest {
         let mut raw = [0; 32];
         raw.copy_from_slice(digest.as_ref());
         Self(raw)
+    }
+    /// A digest that was made piece by piece; `None` if these are not 32 bytes.
+    pub fn from_raw(raw: &[u8]) -> Option<Self> {
+        raw.try_into().ok().map(Self)
+    }
+    /// The 64 hex digits.
+    pub fn hex(&self) -> String {
+        hex::encode(self.0)
     }
     /// The 32 raw bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {

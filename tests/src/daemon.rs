@@ -44,6 +44,7 @@ pub struct Setup {
     kind: Kind,
     extra: String,
     environment: Vec<(String, String)>,
+    rollout: Option<String>,
     workspaces: Vec<WorkspaceFiles>,
 }
 
@@ -79,12 +80,16 @@ impl Setup {
     pub fn echo() -> Self {
         Self::new(Kind::Echo)
     }
+    /// Instances are the stand-in, and keep nothing: two may run side by side.
+    pub fn stateless() -> Self {
+        Self::new(Kind::Stateless)
+    }
     /// Instances are the real Backstage.
     pub fn backstage() -> Self {
         Self::new(Kind::Backstage)
     }
     fn new(kind: Kind) -> Self {
-        Self { kind, extra: String::new(), environment: Vec::new(), workspaces: Vec::new() }
+        Self { kind, extra: String::new(), environment: Vec::new(), rollout: None, workspaces: Vec::new() }
     }
     /// A workspace in the directory source.
     #[must_use]
@@ -97,6 +102,12 @@ impl Setup {
     #[must_use]
     pub fn toml(mut self, extra: &str) -> Self {
         self.extra.push_str(extra);
+        self
+    }
+    /// The keys of `[rollout]`, in every tier.
+    #[must_use]
+    pub fn rollout(mut self, keys: &str) -> Self {
+        self.rollout = Some(keys.to_owned());
         self
     }
     /// A variable of the daemon's environment.
@@ -120,6 +131,18 @@ impl Setup {
         let module = paths::repository().join("policies/modules/claims.wasm");
         assert!(module.is_file(), "{} is not built: run `make guests`", module.display());
         world::copy_tree(&paths::repository().join("policies"), &dir.join("policies")).expect("policies are copied");
+        if self.kind == Kind::Stateless {
+            world::stateless_echo(&dir.join("distribution")).expect("the stand-in is copied");
+        }
+        if let Some(keys) = &self.rollout {
+            for tier in fs::read_dir(dir.join("policies")).expect("policies").flatten() {
+                let path = tier.path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    let text = fs::read_to_string(&path).expect("a tier");
+                    fs::write(&path, format!("{text}\n[rollout]\n{keys}\n")).expect("written");
+                }
+            }
+        }
         write("orbitd.toml", world::settings(&dir, self.kind, proxy, admin_address, &self.extra));
         for WorkspaceFiles { slug, toml, catalog } in &self.workspaces {
             let catalog: Vec<_> = catalog.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
@@ -347,7 +370,15 @@ impl Drop for Daemon {
 ///
 /// # Panics
 /// When it can't be started or doesn't end.
-pub fn run_limited(mut command: Command) -> Output {
+pub fn run_limited(command: Command) -> Output {
+    run_within(command, seconds(60))
+}
+
+/// Runs a command to its end; killed after `limit`.
+///
+/// # Panics
+/// When it can't be started or doesn't end.
+pub fn run_within(mut command: Command, limit: Duration) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     let pid = child.id();
@@ -364,7 +395,7 @@ pub fn run_limited(mut command: Command) -> Output {
     };
     let out = read(out.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>));
     let err = read(err.map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>));
-    let ended = wait::until_blocking(seconds(60), || child.try_wait().ok().flatten());
+    let ended = wait::until_blocking(limit, || child.try_wait().ok().flatten());
     if ended.is_none() {
         let _ = child.kill();
         let _ = child.wait();

@@ -6,6 +6,7 @@
 //! * [`Reply`]: what came back, from [`Daemon::get`] and friends or from [`http::send`].
 //! * [`wire::Wire`]: bytes in, bytes out, nothing parsed on the way in.
 //! * [`load::Load`]: keep-alive and one-shot requests without retries, every failure counted.
+//! * [`mixed::MixedLoad`]: open-model load of requests, uploads, event streams and WebSockets, every failure counted.
 //! * [`wait::until`]: the only way to wait.
 
 pub mod admin;
@@ -13,6 +14,7 @@ pub mod chromium;
 pub mod daemon;
 pub mod http;
 pub mod load;
+pub mod mixed;
 pub mod paths;
 pub mod processes;
 pub mod swap;

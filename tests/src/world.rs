@@ -16,8 +16,10 @@ const PORTS: u32 = 9_000;
 /// Which Backstage instances run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The stand-in of `tests/echo`.
+    /// The stand-in of `tests/echo`. Its database is SQLite, which takes one instance.
     Echo,
+    /// The stand-in as a distribution that keeps nothing: two instances may run side by side, as on PostgreSQL.
+    Stateless,
     /// The real one.
     Backstage,
 }
@@ -49,6 +51,7 @@ pub fn settings(dir: &Path, kind: Kind, proxy: SocketAddr, admin: SocketAddr, ex
     let (first, last) = instance_ports();
     let (distribution, node) = match kind {
         Kind::Echo => (paths::echo(), format!("node = {:?}\n", node().display().to_string())),
+        Kind::Stateless => (dir.join("distribution"), format!("node = {:?}\n", node().display().to_string())),
         Kind::Backstage => (paths::backstage().to_owned(), String::new()),
     };
     let text = |path: PathBuf| format!("{:?}", path.display().to_string());
@@ -67,6 +70,14 @@ pub fn settings(dir: &Path, kind: Kind, proxy: SocketAddr, admin: SocketAddr, ex
         jwks = text(dir.join("jwks.json")),
         source = text(dir.join("source")),
     )
+}
+
+/// The stand-in's tree in `dir`, declared to keep nothing.
+pub fn stateless_echo(dir: &Path) -> io::Result<()> {
+    copy_tree(&paths::echo(), dir)?;
+    let manifest = dir.join("distribution.json");
+    let text = fs::read_to_string(&manifest)?.replacen('{', "{\n  \"stateless\": true,", 1);
+    fs::write(manifest, text)
 }
 
 /// The machine's own node, for the stand-in.

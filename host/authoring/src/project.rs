@@ -15,6 +15,11 @@ pub const MANIFEST: &str = "policy.toml";
 /// Bytes of it.
 const MAX_MANIFEST_BYTES: u64 = 64 << 10;
 
+/// Endings of what a module is built from.
+const SOURCES: [&str; 4] = ["rs", "js", "py", "json"];
+/// Files of a folder that are looked at.
+const MAX_SOURCES: usize = 1_000;
+
 /// What the policy is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,10 +94,27 @@ impl Project {
         folder.join(MANIFEST).is_file()
     }
 
+    /// A source that changed after the module was built.
+    pub fn newer_source(&self) -> Option<PathBuf> {
+        let built = fs::metadata(self.module()).ok()?.modified().ok()?;
+        let newer = |path: &PathBuf| {
+            let source = path.extension().is_some_and(|extension| SOURCES.iter().any(|known| extension == *known));
+            source && fs::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|changed| changed > built)
+        };
+        [self.folder.clone(), self.folder.join("src")].iter().find_map(|folder| {
+            fs::read_dir(folder).ok()?.flatten().take(MAX_SOURCES).map(|entry| entry.path()).find(newer)
+        })
+    }
+
     /// Where `build` puts the component.
     pub fn module(&self) -> PathBuf {
-        self.folder.join(format!("{}.wasm", self.name))
+        in_folder(&self.folder, &format!("{}.wasm", self.name))
     }
+}
+
+/// A file of a folder, without the `./` of the folder that one stands in: it is shown.
+pub fn in_folder(folder: &Path, file: &str) -> PathBuf {
+    if folder == Path::new(".") { file.into() } else { folder.join(file) }
 }
 
 /// The rule of the host for a policy's name.

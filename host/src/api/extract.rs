@@ -13,6 +13,9 @@ use crate::ids::Slug;
 /// The `{slug}` of the path.
 pub(super) struct InPath(pub Slug);
 
+/// The `{slug}` and `{revision}` of the path.
+pub(super) struct InRevisionPath(pub Slug, pub String);
+
 /// A JSON body. The problem names field, line and column.
 pub(super) struct JsonBody<T>(pub T);
 
@@ -27,6 +30,17 @@ impl<S: Send + Sync> FromRequestParts<S> for InPath {
         text.parse()
             .map(Self)
             .map_err(|reason: crate::ids::InvalidId| Problem::new(Kind::BadRequest, reason.to_string()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for InRevisionPath {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let unreadable = |_| Problem::new(Kind::BadRequest, "the path is not UTF-8");
+        let Path((slug, revision)) =
+            Path::<(String, String)>::from_request_parts(parts, state).await.map_err(unreadable)?;
+        let wrong = |reason: crate::ids::InvalidId| Problem::new(Kind::BadRequest, reason.to_string());
+        Ok(Self(slug.parse().map_err(wrong)?, revision))
     }
 }
 

@@ -240,6 +240,18 @@ async fn bad_names_and_queries_are_refused_before_the_registry_is_asked() {
 }
 
 #[tokio::test]
+async fn an_explanation_that_cannot_be_given_says_why() {
+    let api = api().await;
+    let explain = async |body: &str| api.ask("POST", "/v1/policies/explain", Some(body)).await;
+    explain(r#"{"workspace": "acme"}"#).await.is_problem(404, "not-found", &["acme"]);
+    let missing = explain(r#"{"workspace": "acme", "tier": "pro"}"#).await;
+    missing.is_problem(404, "not-found", &["no policies are loaded for tier pro"]);
+    explain(r#"{"workspace": "acme", "teir": "pro"}"#).await.is_problem(422, "invalid", &["teir"]);
+    explain(r#"{"workspace": "acme", "path": "/API/x"}"#).await.is_problem(422, "invalid", &["more than one way"]);
+    explain(r#"{"workspace": "acme", "headers": {"a b": "1"}}"#).await.is_problem(422, "invalid", &["headers.a b"]);
+}
+
+#[tokio::test]
 async fn monitoring_needs_no_token() {
     let api = api().await;
     let get = async |path: &str| {
@@ -262,7 +274,7 @@ async fn the_description_names_every_route_with_its_methods() {
     let described = described["paths"].as_object().expect("paths");
     for (path, operations) in described {
         let operations = operations.as_object().expect("operations");
-        let concrete = path.replace("{slug}", "acme");
+        let concrete = path.replace("{slug}", "acme").replace("{tier}", "pro").replace("{binding}", "router");
         let answer = api.ask("TRACE", &concrete, None).await;
         assert_eq!(answer.status, 405, "{path} is a route");
         let allow = answer.headers["allow"].to_str().expect("text").to_lowercase();

@@ -11,6 +11,8 @@ use super::failure::{Code, Failure};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of one call, answer included. Everything long is asked for repeatedly.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a stream: the daemon ends it after an hour.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// Bytes of one answer: 100,000 workspaces of 2 kB.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -114,6 +116,22 @@ impl Client {
     pub async fn probe(&self, path: &str) -> Result<(), Failure> {
         let (status, bytes) = self.send(Method::GET, path, None).await?;
         if status.is_success() { Ok(()) } else { Err(refusal(status, &bytes)) }
+    }
+
+    /// A stream of server-sent events; its chunks come as they are sent, for as long as the daemon sends any.
+    pub async fn stream(&self, path: &str) -> Result<Response, Failure> {
+        let token = match &self.token {
+            Ok(token) => token,
+            Err(why) => {
+                self.alive().await?;
+                return Err(Failure::failed(why.clone()));
+            }
+        };
+        let request = self.http.get(format!("{}{path}", self.address())).bearer_auth(token);
+        let request = request.header("accept", "text/event-stream").timeout(STREAM_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() { Ok(response) } else { Err(refusal(status, &self.read(response).await?)) }
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Vec<u8>), Failure> {

@@ -19,7 +19,12 @@ const MAX_TOKEN_BYTES: u64 = 16 << 10;
 
 /// An app-config from a `.json` or `.toml` file.
 pub fn app_config(path: &Path) -> Result<Map<String, Value>, Failure> {
-    let refused = |why: String| Failure::usage(format!("cannot use the app-config {}: {why}", path.display()));
+    object(path, "the app-config")
+}
+
+/// A table from a `.json` or `.toml` file; `what` it is goes into the error.
+pub fn object(path: &Path, what: &str) -> Result<Map<String, Value>, Failure> {
+    let refused = |why: String| Failure::usage(format!("cannot use {what} {}: {why}", path.display()));
     let length = fs::metadata(path).map_err(|error| refused(error.to_string()))?.len();
     if length > MAX_CONFIG_BYTES {
         return Err(refused(format!("{length} bytes are more than 1 MiB")));

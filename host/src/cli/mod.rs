@@ -14,6 +14,7 @@ mod output;
 mod policy;
 mod serve;
 mod span;
+mod sse;
 mod token;
 mod workspace;
 
@@ -64,7 +65,7 @@ enum Command {
     /// Make, look at, change and remove workspaces
     #[command(visible_alias = "ws")]
     Workspace(workspace::WorkspaceArgs),
-    /// See and reload the policies of all tiers
+    /// Write, test and measure policies; see and reload those of all tiers
     Policy(policy::PolicyArgs),
     /// Check this machine, the settings and the daemon; says what to do about each problem
     Doctor(doctor::DoctorArgs),
@@ -149,6 +150,17 @@ mod tests {
             "orbitd workspace logs acme -n 100 -f",
             "orbitd workspace login acme --token-file -",
             "orbitd policy status",
+            "orbitd policy promote pro authorizer-2",
+            "orbitd policy rollback pro router --reason worse --json",
+            "orbitd policy resume pro renderer",
+            "orbitd policy replay --log d.jsonl --module x.wasm --settings s.toml --fail-on-change",
+            "orbitd policy log -f --tier pro --decision deny",
+            "orbitd policy new --world authorizer --lang rust office-hours",
+            "orbitd policy build office-hours --json",
+            "orbitd policy check x.wasm --world router --settings s.toml",
+            "orbitd policy test",
+            "orbitd policy bench x.wasm --seconds 0.5",
+            "orbitd policy explain acme /api/catalog?x=1 --policies p --tier pro --header a:b --claims -",
             "orbitd doctor --json",
             "orbitd token mint --key k --issuer i --audience a --subject alice --workspace acme=developer --lifetime 8h",
         ] {

@@ -37,14 +37,20 @@ pub fn clean(text: &str) -> String {
 
 /// Rows under a head, columns as wide as their widest cell.
 pub struct Table {
-    rows: Vec<Vec<String>>,
+    rows: Vec<Row>,
     indent: usize,
+}
+
+enum Row {
+    Cells(Vec<String>),
+    /// A sentence that belongs to the row above; it makes no column wider.
+    Note(String),
 }
 
 impl Table {
     /// With these column heads.
     pub fn new<const N: usize>(head: [&str; N]) -> Self {
-        Self { rows: vec![head.map(str::to_owned).into()], indent: 0 }
+        Self { rows: vec![Row::Cells(head.map(str::to_owned).into())], indent: 0 }
     }
     /// Without heads.
     pub fn plain() -> Self {
@@ -57,18 +63,31 @@ impl Table {
     }
     /// One more row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| cut(&clean(&cell))).into());
+        self.rows.push(Row::Cells(cells.map(|cell| cut(&clean(&cell))).into()));
+    }
+    /// A sentence under the last row, whole.
+    pub fn note(&mut self, text: &str) {
+        self.rows.push(Row::Note(clean(text)));
     }
     /// The whole, without a last line end. The last column is not padded or cut short.
     pub fn render(&self) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+        let cells = || {
+            self.rows.iter().filter_map(|row| match row {
+                Row::Cells(cells) => Some(cells),
+                Row::Note(_) => None,
+            })
         };
+        let columns = cells().map(Vec::len).max().unwrap_or(0);
+        let width =
+            |column: usize| cells().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        let render_row = |row: &Vec<String>| {
+        let render_row = |row: &Row| {
             let mut text = " ".repeat(self.indent);
-            for (cell, width) in row.iter().zip(&widths) {
+            let cells = match row {
+                Row::Cells(cells) => cells,
+                Row::Note(note) => return format!("{text}    {note}"),
+            };
+            for (cell, width) in cells.iter().zip(&widths) {
                 text.push_str(cell);
                 text.push_str(&" ".repeat(width - cell.chars().count() + 2));
             }
@@ -83,63 +102,6 @@ fn cut(cell: &str) -> String {
         return cell.to_owned();
     }
     cell.chars().take(MAX_CELL - 1).chain(['…']).collect()
-}
-
-/// Any JSON for a person: objects as lines, lists of flat objects as tables.
-pub fn tree(value: &Value) -> String {
-    match value {
-        Value::Object(map) if map.is_empty() => "(none)".to_owned(),
-        Value::Object(map) => map.iter().map(|(key, value)| branch(key, value)).collect::<Vec<_>>().join("\n"),
-        Value::Array(items) if items.is_empty() => "(none)".to_owned(),
-        Value::Array(items) => rows(items).unwrap_or_else(|| items.iter().map(tree).collect::<Vec<_>>().join("\n\n")),
-        leaf => plain(leaf),
-    }
-}
-
-fn branch(key: &str, value: &Value) -> String {
-    match value {
-        Value::Object(map) if !map.is_empty() => format!("{}:\n{}", clean(key), indent(&tree(value))),
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            format!("{}:\n{}", clean(key), indent(&tree(value)))
-        }
-        leaf => format!("{}: {}", clean(key), plain(leaf)),
-    }
-}
-
-/// A table, if every item is an object without objects inside; a column per key.
-fn rows(items: &[Value]) -> Option<String> {
-    let mut keys: Vec<&str> = Vec::new();
-    for item in items {
-        for (key, value) in item.as_object()? {
-            let nested = |v: &Value| v.is_object() || v.is_array();
-            if value.is_object() || value.as_array().is_some_and(|items| items.iter().any(nested)) {
-                return None;
-            }
-            if !keys.contains(&key.as_str()) {
-                keys.push(key);
-            }
-        }
-    }
-    let mut table = Table::plain();
-    table.rows.push(keys.iter().map(|key| clean(key).to_uppercase()).collect());
-    for item in items {
-        table.rows.push(keys.iter().map(|key| cut(&plain(&item[*key]))).collect());
-    }
-    Some(table.render())
-}
-
-fn plain(leaf: &Value) -> String {
-    match leaf {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => clean(text),
-        Value::Array(items) if items.is_empty() => "-".to_owned(),
-        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    }
-}
-
-fn indent(text: &str) -> String {
-    format!("  {}", text.replace('\n', "\n  "))
 }
 
 /// A long wait: on a terminal one line that is refreshed, elsewhere one line per change.
@@ -210,14 +172,6 @@ mod tests {
         table.row(["a\nb\x1b[31m".into(), "x".repeat(300)]);
         let text = table.render();
         assert!(text.starts_with("  a\\nb\\u{1b}[31m") && text.ends_with("x…") && text.lines().count() == 1, "{text}");
-    }
-
-    #[test]
-    fn any_json_becomes_lines_and_tables() {
-        let value = serde_json::json!({"version": 3, "tiers": [{"tier": "pro", "bindings": [
-            {"world": "router", "digest": "ab"}, {"world": "authorizer", "error": "no\nworld"}]}]});
-        let text = "version: 3\ntiers:\n  tier: pro\n  bindings:\n    WORLD       DIGEST  ERROR\n    router      ab      -\n    authorizer  -       no\\nworld";
-        assert_eq!(tree(&value), text);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{
+    fault,
     ladder::earlier,
     live::{LiveInstance, LiveState},
     shared::Shared,
@@ -75,7 +76,8 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
         // After the publication: from here on no new request gets on an instance that is left.
         for instance in &mut facts.instances {
             if let Some(drain) = &mut instance.drain {
-                drain.idle = work.live.instances.get(&instance.id).is_none_or(LiveInstance::is_idle);
+                let idle = work.live.instances.get(&instance.id).is_none_or(LiveInstance::is_idle);
+                drain.idle = idle || fault::skips_drain();
             }
         }
         if facts.gives_up_its_turn(now) {

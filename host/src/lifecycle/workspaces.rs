@@ -216,7 +216,7 @@ impl Workspaces {
         self.change(slug, None, |spec| spec.restarts += 1).await
     }
 
-    /// Compare-and-set until it holds. `by`: `None` for what anyone may ask for.
+    /// Compare-and-set until it holds. A change of what a revision is made of ends a rollback. `by`: `None` for what anyone may ask for.
     pub(super) async fn change(
         &self,
         slug: &Slug,
@@ -233,6 +233,9 @@ impl Workspaces {
             }
             let before = workspace.spec.clone();
             edit(&mut workspace.spec);
+            if workspace.spec.renders_differently(&before) {
+                workspace.spec.pinned = None;
+            }
             if workspace.spec == before {
                 return Ok(workspace);
             }

@@ -2,6 +2,7 @@
 //! change) and *status* (what is, with the generation it speaks of). API, CLI and config sources write specs; only the
 //! controller in `lifecycle` writes statuses. Everything here is plain data.
 
+mod backup;
 mod login;
 mod share;
 mod sleep;
@@ -9,6 +10,7 @@ mod spec;
 mod status;
 mod tier;
 
+pub use backup::{Backup, BackupReason, Part, Restore};
 pub use login::{Login, Slot};
 pub use share::Share;
 pub use sleep::{Rung, Sleep, SleepCause};

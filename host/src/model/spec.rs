@@ -41,6 +41,17 @@ pub struct Spec {
     pub pinned: Option<Digest>,
 }
 
+impl Spec {
+    /// Whether another revision may come of it: something that is rendered differs, not just what people ask for beside that.
+    pub fn renders_differently(&self, other: &Self) -> bool {
+        let rendered = |spec: &Self| {
+            let Self { tier, plugins, app_config, secrets, catalog, .. } = spec.clone();
+            (tier, plugins, app_config, secrets, catalog)
+        };
+        rendered(self) != rendered(other)
+    }
+}
+
 /// Whether a workspace's instance should run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,16 +11,20 @@
 //! or takes a lock that a load holds; a tier whose newest files can't be loaded keeps its last policies, and says why.
 
 mod answer;
-pub mod ask;
+mod ask;
 mod binding;
 mod cache_key;
 pub mod cases;
 mod decision;
 mod decision_log;
+mod explain;
+mod given;
 mod live;
 mod loader;
 mod metrics;
+pub mod pace;
 mod remembered;
+pub mod replay;
 mod role;
 mod rollout;
 mod set;
@@ -31,6 +35,8 @@ mod verdicts;
 mod view;
 mod watch;
 
+#[cfg(test)]
+mod released_tests;
 #[cfg(test)]
 mod rollout_tests;
 #[cfg(test)]
@@ -44,6 +50,8 @@ pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,
 };
 pub use decision_log::{Decision, Followed, Follower, Line, Record, Seen};
+pub use explain::{ExplainRequest, Explanation, Step};
+pub use given::GivenHeaders;
 pub use metrics::PolicyMetrics;
 /// Who compiles; see [`PolicyOptions::isolation`]. The child is [`orbit_engine::compile_child::run`] under a hidden verb.
 pub use orbit_engine::Isolation;

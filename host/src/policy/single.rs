@@ -1,6 +1,8 @@
 //! One module outside any tier: for its author's commands and for test cases.
 
-use orbit_engine::{About, Authorizer, Compiled, Compiler, Inputs, Limits, LoadError, Renderer, Router, World};
+use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, World};
+
+use super::view::declared;
 
 /// A loaded policy of whichever world.
 pub enum Single {
@@ -40,12 +42,12 @@ impl Single {
         }
     }
 
-    /// What it is passed.
-    pub fn inputs(&self) -> &Inputs {
-        match self {
+    /// What it is passed, as it declares them: `path`, `header:x`, `claim:y`.
+    pub fn inputs(&self) -> Vec<String> {
+        declared(match self {
             Self::Router(policy) => policy.inputs(),
             Self::Authorizer(policy) => policy.inputs(),
             Self::Renderer(policy) => policy.inputs(),
-        }
+        })
     }
 }

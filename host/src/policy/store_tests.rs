@@ -177,6 +177,22 @@ async fn one_broken_tier_does_not_hold_up_another() {
     assert_eq!(policies.snapshot().tiers().count(), 1);
 }
 
+#[test]
+fn an_explanation_shows_each_step_and_stops_where_a_request_would() {
+    let folder = Folder::new();
+    let set = folder.open().snapshot();
+    let asked: ExplainRequest =
+        serde_json::from_str(r#"{"workspace": "acme", "path": "/api/x?secret=1"}"#).expect("a request");
+    let explanation = set.explain(&pro(), &asked, &http::HeaderMap::new()).expect("the tier");
+    let steps: Vec<(&str, bool)> =
+        explanation.steps.iter().map(|step| (step.binding.as_str(), step.said.is_some())).collect();
+    assert_eq!(steps, [("router", true), ("authorizer", false)], "a refused request asks no authorizer");
+    assert_eq!(explanation.outcome["refuse"]["reason"], "one");
+    let saw = serde_json::to_string(&explanation.steps[0].saw).expect("JSON");
+    assert_eq!(saw, r#"{"workspace":"acme","tier":"pro"}"#, "it declared nothing, so nothing is shown");
+    assert!(set.explain(&"free".parse().expect("a tier"), &asked, &http::HeaderMap::new()).is_none());
+}
+
 #[tokio::test]
 async fn a_module_that_fails_its_own_cases_is_not_swapped_in() {
     let folder = Folder::new();

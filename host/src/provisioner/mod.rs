@@ -19,6 +19,8 @@ pub use postgres::{PostgresError, PostgresProvisioner};
 pub use sqlite::SqliteProvisioner;
 pub use stateless::StatelessProvisioner;
 
+use std::path::Path;
+
 use crate::model::{Login, Slot};
 
 /// Makes and removes databases.
@@ -52,6 +54,12 @@ pub trait Provisioner: Send + Sync {
     async fn retire(&self, site: &Site<'_>, slot: Slot) -> Result<(), ProvisionError>;
     /// Closes the database to its workspace, and keeps it although the workspace goes. Says where it is, for a person.
     async fn keep(&self, site: &Site<'_>) -> Result<String, ProvisionError>;
+    /// Writes everything in the database into the empty directory `into`, as of one moment (SQLite: one per file), while
+    /// instances work on it.
+    async fn dump(&self, site: &Site<'_>, login: Option<&Login>, into: &Path) -> Result<(), ProvisionError>;
+    /// Replaces everything in the database by what `dump` wrote into `from`. No instance may be on it. The old content stays until
+    /// the new one is whole.
+    async fn load(&self, site: &Site<'_>, login: Option<&Login>, from: &Path) -> Result<(), ProvisionError>;
     /// Removes the database, kept or not, its logins and everything in it. Fine if there is none.
     async fn remove(&self, site: &Site<'_>) -> Result<(), ProvisionError>;
 }

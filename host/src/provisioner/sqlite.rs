@@ -72,6 +72,27 @@ fn keep(database: &str, home: &Path, kept: &Path) -> io::Result<PathBuf> {
     Ok(to)
 }
 
+/// Puts the files in place of the database's; the old ones go last.
+fn replace(database: &str, home: &Path, from: &Path) -> io::Result<()> {
+    ensure(database, home)?;
+    let (fresh, old) = (directory(&format!("{database}.new"), home), directory(&format!("{database}.old"), home));
+    let current = directory(database, home);
+    remove_dir(&fresh)?;
+    ensure_directory(&fresh)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = fresh.join(entry.file_name());
+        fs::copy(entry.path(), &to)?;
+        fs::File::open(&to)?.sync_all()?;
+    }
+    // A daemon killed between the two renames leaves no database: the load that it had not finished is done again.
+    remove_dir(&old)?;
+    fs::rename(&current, &old)?;
+    fs::rename(&fresh, &current)?;
+    fs::File::open(home.join("db"))?.sync_all()?;
+    remove_dir(&old)
+}
+
 fn remove(database: &str, home: &Path, kept: &Path) -> io::Result<()> {
     if has_parents(home)? {
         remove_dir(&directory(database, home))?;
@@ -144,6 +165,16 @@ impl Provisioner for SqliteProvisioner {
         Ok(format!("the folder {}", path.display()))
     }
 
+    async fn dump(&self, site: &Site<'_>, _: Option<&Login>, into: &Path) -> Result<(), ProvisionError> {
+        sqlite_copy::copy(directory(site.database, site.home), into.to_owned()).await.map_err(failed("dump", site))
+    }
+
+    async fn load(&self, site: &Site<'_>, _: Option<&Login>, from: &Path) -> Result<(), ProvisionError> {
+        let (name, home, from) = (site.database.to_owned(), site.home.to_owned(), from.to_owned());
+        sqlite_copy::check(&from).await.map_err(failed("load", site))?;
+        blocking(move || replace(&name, &home, &from)).await.map_err(failed("load", site))
+    }
+
     async fn remove(&self, site: &Site<'_>) -> Result<(), ProvisionError> {
         let (name, home, kept) = (site.database.to_owned(), site.home.to_owned(), self.kept.clone());
         blocking(move || remove(&name, &home, &kept)).await.map_err(failed("remove", site))
@@ -214,5 +245,32 @@ mod tests {
         assert!(dir.path().join("kept/backstage_acme_1/catalog.sqlite").exists());
         provisioner.remove(&site).await.expect("removed");
         assert!(!dir.path().join("kept/backstage_acme_1").exists());
+    }
+
+    #[tokio::test]
+    async fn what_was_dumped_is_loaded_in_place_of_what_is_there() {
+        use sqlx::Connection;
+        let dir = tempfile::tempdir().expect("a directory");
+        let (home, dump) = (dir.path().join("home"), dir.path().join("dump"));
+        let provisioner = SqliteProvisioner::new(dir.path().join("kept"));
+        let site = site("backstage_acme_1", &home);
+        provisioner.ensure(&site, None, &|_| {}).await.expect("made");
+        std::fs::create_dir(&dump).expect("made");
+        let file = format!("sqlite://{}/db/backstage_acme_1/catalog.sqlite?mode=rwc", home.display());
+        let run = async |statement: &'static str| -> Result<(), sqlx::Error> {
+            let mut connection = sqlx::SqliteConnection::connect(&file).await?;
+            sqlx::raw_sql(statement).execute(&mut connection).await?;
+            connection.close().await
+        };
+        run("CREATE TABLE entities (name TEXT); INSERT INTO entities VALUES ('one')").await.expect("written");
+        provisioner.dump(&site, None, &dump).await.expect("dumped");
+        run("INSERT INTO entities VALUES ('two')").await.expect("written");
+        std::fs::write(home.join("db/backstage_acme_1/later.sqlite"), "").expect("written");
+        provisioner.load(&site, None, &dump).await.expect("loaded");
+        run("CREATE UNIQUE INDEX one_only ON entities ((1))").await.expect("one row is left");
+        assert!(!home.join("db/backstage_acme_1/later.sqlite").exists(), "what came later is gone");
+        std::fs::write(dump.join("catalog.sqlite"), "x".repeat(8192)).expect("damaged");
+        assert!(provisioner.load(&site, None, &dump).await.is_err());
+        run("INSERT INTO entities VALUES ('two')").await.expect_err("the old content is still there");
     }
 }

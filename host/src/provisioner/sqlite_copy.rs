@@ -70,6 +70,27 @@ async fn vacuum_into(from: &Path, to: &Path) -> Result<(), sqlx::Error> {
     copied.map(|_| ())
 }
 
+/// Whether every file of a copy is a whole database; the first that is not is named.
+pub(super) async fn check(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let damaged = |detail: String| io::Error::other(format!("{} is damaged: {detail}", path.display()));
+        let found = integrity(&path).await.map_err(|error| damaged(error.to_string()))?;
+        if found != ["ok"] {
+            return Err(damaged(found.join("; ").chars().take(300).collect()));
+        }
+    }
+    Ok(())
+}
+
+async fn integrity(file: &Path) -> Result<Vec<String>, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
+    let mut connection = options.disable_statement_logging().connect().await?;
+    let found = sqlx::query_scalar("PRAGMA integrity_check(3)").fetch_all(&mut connection).await;
+    connection.close().await?;
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

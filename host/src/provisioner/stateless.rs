@@ -1,7 +1,7 @@
 //! For distributions that keep nothing (`"stateless": true`): every instance gets a database in its own memory, so any number run
 //! side by side, and all of it is gone with them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
 
@@ -32,6 +32,14 @@ impl Provisioner for StatelessProvisioner {
     fn access(&self, _: &Site<'_>, _: Option<&Login>, _: usize) -> Result<Access, ProvisionError> {
         let config = json!({"client": "better-sqlite3", "connection": ":memory:"});
         Ok(Access { config, secrets: BTreeMap::new(), connections: 0 })
+    }
+
+    async fn dump(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
+        Ok(())
+    }
+
+    async fn load(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
+        Ok(())
     }
 
     async fn retire(&self, _: &Site<'_>, _: Slot) -> Result<(), ProvisionError> {

@@ -35,6 +35,7 @@ mod page;
 mod path;
 mod pipeline;
 mod pool;
+mod preview;
 mod server;
 mod session;
 mod timer;
@@ -68,6 +69,8 @@ use crate::{
     policy::Policies,
     settings::ProxySettings,
 };
+
+pub use preview::as_policies_see;
 
 /// Log lines that requests may cause per second.
 const LINES_PER_SECOND: u64 = 200;

@@ -1,6 +1,7 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod backups;
 mod confine;
 mod decision_log;
 mod load;
@@ -8,6 +9,7 @@ mod memory;
 mod postgres;
 mod provisioner;
 
+pub use backups::{BackupSettings, S3Settings};
 pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub confine: ConfineSettings,
     /// How their databases are made.
     pub provisioner: ProvisionerSettings,
+    /// Where backups of workspaces go.
+    pub backups: BackupSettings,
     /// What orbitd says of itself.
     pub log: LogSettings,
     /// Which decisions of policies are written down.
@@ -253,6 +257,7 @@ impl Default for Settings {
             memory: MemorySettings::default(),
             confine: ConfineSettings::default(),
             provisioner: ProvisionerSettings::default(),
+            backups: BackupSettings::default(),
             log: LogSettings::default(),
             decision_log: DecisionLogSettings::default(),
         }

@@ -3,6 +3,7 @@
 //! Those with `backstage` in their path run the real Backstage and share one daemon, one after another; the others run the
 //! echo stand-in, which shows bytes and faults that the real one can't be made to show.
 
+mod authoring;
 mod backstage;
 mod confinement;
 mod crashpoints;

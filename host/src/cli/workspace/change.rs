@@ -1,4 +1,4 @@
-//! `orbitd workspace set` and `restart`: change, then wait until the change serves.
+//! `orbitd workspace set`, `restart` and `rollout`: change, then wait until the change serves.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -58,8 +58,17 @@ pub struct RestartArgs {
     wait: Wait,
 }
 
+/// Flags of `rollout`.
 #[derive(Debug, Args)]
-struct Wait {
+pub struct RolloutArgs {
+    /// Its name
+    slug: Slug,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Wait {
     /// Don't wait until the change serves
     #[arg(long)]
     no_wait: bool,
@@ -93,7 +102,13 @@ pub async fn restart(client: &Client, args: RestartArgs, as_json: bool) -> Resul
     finish(client, &args.slug, asked, args.wait, "the restart", as_json).await
 }
 
-async fn finish(
+/// Asks for a rollout.
+pub async fn rollout(client: &Client, args: RolloutArgs, as_json: bool) -> Result<(), Failure> {
+    let asked = client.call(Method::POST, &format!("{}/rollout", path(&args.slug)), None).await?;
+    finish(client, &args.slug, asked, args.wait, "the rollout", as_json).await
+}
+
+pub(super) async fn finish(
     client: &Client,
     slug: &Slug,
     answer: Value,

@@ -7,6 +7,7 @@ mod delete;
 mod follow_text;
 mod judge;
 mod login;
+mod revisions;
 mod show;
 mod sleep;
 mod wait;
@@ -25,6 +26,7 @@ Examples:
   orbitd workspace list
   orbitd workspace set acme tier=enterprise app_config.app.title=\"Acme's portal\"
   orbitd workspace set acme desired=stopped          down until someone says otherwise; data is kept
+  orbitd workspace rollback acme                     to the last good revision, until the spec changes
   orbitd workspace sleep acme                        until the next request; `suspend` keeps the process, in swap
   orbitd workspace logs acme -f
   orbitd workspace delete acme";
@@ -60,6 +62,12 @@ enum WorkspaceCommand {
     Events(follow_text::EventsArgs),
     /// Restart a workspace's instance; requests are held meanwhile, not failed
     Restart(change::RestartArgs),
+    /// Its revisions: which serves, which are good to return to
+    Revisions(revisions::RevisionsArgs),
+    /// Return to an earlier revision, byte for byte, until the spec changes
+    Rollback(revisions::RollbackArgs),
+    /// Roll out the newest configuration (again): ends a rollback, tries a failed revision once more
+    Rollout(change::RolloutArgs),
     /// Wake a sleeping workspace, as a request would
     Wake(sleep::SleepArgs),
     /// Suspend its instance: a few MiB of memory, back in a tenth of a second with the next request
@@ -96,6 +104,9 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Logs(args) => follow_text::logs(&client, args, global.json).await,
         WorkspaceCommand::Events(args) => follow_text::events(&client, args, global.json).await,
         WorkspaceCommand::Restart(args) => change::restart(&client, args, global.json).await,
+        WorkspaceCommand::Revisions(args) => revisions::list(&client, args, global.json).await,
+        WorkspaceCommand::Rollback(args) => revisions::rollback(&client, args, global.json).await,
+        WorkspaceCommand::Rollout(args) => change::rollout(&client, args, global.json).await,
         WorkspaceCommand::Wake(args) => sleep::run(&client, Ask::Wake, args, global.json).await,
         WorkspaceCommand::Suspend(args) => sleep::run(&client, Ask::Suspend, args, global.json).await,
         WorkspaceCommand::Sleep(args) => sleep::run(&client, Ask::Sleep, args, global.json).await,

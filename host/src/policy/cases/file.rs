@@ -1,17 +1,14 @@
 //! The format of a case file, and a case with everything that the file's top fills in.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::Case;
 use crate::{
     ids::{Digest, PluginId, Slug, TierName},
-    policy::binding::json_of,
+    policy::{binding::json_of, given::GivenHeaders},
 };
 
 /// Cases of one file; past it the file is refused.
@@ -63,14 +60,7 @@ struct RequestPart {
     method: Option<String>,
     path: Option<String>,
     plugin: Option<String>,
-    headers: BTreeMap<String, Header>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Header {
-    One(String),
-    Many(Vec<String>),
+    headers: GivenHeaders,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -79,28 +69,6 @@ struct ConfigPart {
     public_url: Option<String>,
     app_config: Option<toml::Table>,
     plugins: Option<Vec<PluginId>>,
-}
-
-/// A case with everything filled in.
-#[derive(Debug)]
-pub(super) struct Case {
-    pub name: String,
-    /// JSON text; `None` where neither case nor file has any.
-    pub settings: Option<String>,
-    pub workspace: Slug,
-    /// `None`: the tier that runs the case, or `pro`.
-    pub tier: Option<TierName>,
-    pub method: String,
-    pub path: String,
-    pub query: String,
-    pub headers: HeaderMap,
-    pub plugin: Option<PluginId>,
-    pub claims: Map<String, Value>,
-    pub public_url: String,
-    pub app_config: Map<String, Value>,
-    pub plugins: Option<Vec<PluginId>>,
-    /// One key: what must come out.
-    pub expect: Value,
 }
 
 // === impl CaseFile ===
@@ -129,7 +97,10 @@ impl CaseFile {
     }
 
     /// From text.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Where in it, and what is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         match file.cases.len() {
             0 => return Err("it has no [[case]]".into()),
@@ -141,7 +112,10 @@ impl CaseFile {
     }
 
     /// The cases, filled in.
-    pub(super) fn cases(&self) -> Result<Vec<Case>, String> {
+    ///
+    /// # Errors
+    /// None, once the file was read: its mistakes are found then.
+    pub fn cases(&self) -> Result<Vec<Case>, String> {
         let mut names = std::collections::BTreeSet::new();
         self.cases
             .iter()
@@ -186,7 +160,7 @@ impl CaseFile {
             method: own.method.clone().or_else(|| top.method.clone()).unwrap_or_else(|| "GET".into()),
             path: path.to_owned(),
             query: query.to_owned(),
-            headers: headers(top, own)?,
+            headers: top.headers.under(&own.headers).to_map().map_err(|error| format!("request.{error}"))?,
             plugin: plugin
                 .map(|plugin| plugin.parse())
                 .transpose()
@@ -206,26 +180,6 @@ fn default_workspace() -> Result<Slug, String> {
 
 fn object(table: &toml::Table, at: &str) -> Result<Map<String, Value>, String> {
     table.iter().map(|(key, value)| Ok((key.clone(), json_of(value, &format!("{at}.{key}"))?))).collect()
-}
-
-fn headers(top: &RequestPart, own: &RequestPart) -> Result<HeaderMap, String> {
-    let mut by_name: BTreeMap<String, &Header> = BTreeMap::new();
-    for (name, value) in top.headers.iter().chain(&own.headers) {
-        by_name.insert(name.to_ascii_lowercase(), value);
-    }
-    let mut map = HeaderMap::new();
-    for (name, value) in by_name {
-        let wrong = |what: &str| format!("request.headers.{name}: this is no {what}");
-        let header: HeaderName = name.parse().map_err(|_| wrong("header name"))?;
-        let values = match value {
-            Header::One(value) => std::slice::from_ref(value),
-            Header::Many(values) => values,
-        };
-        for value in values {
-            map.append(header.clone(), HeaderValue::from_str(value).map_err(|_| wrong("header value"))?);
-        }
-    }
-    Ok(map)
 }
 
 #[cfg(test)]
@@ -251,7 +205,7 @@ mod tests {
         assert_eq!(one.claims, serde_json::from_str(r#"{"sub":"alice","groups":["g"]}"#).expect("JSON"));
         assert_eq!(
             (cases[1].settings.as_deref(), &cases[1].headers["x-a"]),
-            (Some("{}"), &HeaderValue::from_static("2"))
+            (Some("{}"), &http::HeaderValue::from_static("2"))
         );
     }
 

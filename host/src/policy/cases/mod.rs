@@ -7,10 +7,12 @@
 //! Who runs them: `orbitd policy test` for the author, the loader before it swaps in a binding that names `tests`. Both mean the
 //! same: a policy with its limits, asked in fresh sandboxes, passed only what it declared.
 
+mod case;
 mod file;
 mod matching;
 mod run;
 
+pub use case::Case;
 pub use file::{CaseFile, MAX_CASES};
 pub use matching::Difference;
 pub use run::{CaseResult, Report, Subject, run};

@@ -6,14 +6,10 @@ use orbit_engine::{Compiled, Compiler, Limits, LoadError, World};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    Difference,
-    file::{Case, CaseFile},
-    matching::compare,
-};
+use super::{Case, Difference, file::CaseFile, matching::compare};
 use crate::{
     ids::TierName,
-    policy::{RenderInput, RequestFacts, ask, single::Single},
+    policy::{ask, single::Single},
 };
 
 /// What is tested.
@@ -112,35 +108,20 @@ fn judge(expected: &Value, got: &Value) -> Vec<Difference> {
 }
 
 fn ask_case(policy: &Single, case: &Case, tier: &TierName) -> (Value, Value, Duration) {
-    let tier = case.tier.as_ref().unwrap_or(tier);
-    let facts = RequestFacts {
-        workspace: &case.workspace,
-        tier,
-        method: &case.method,
-        path: &case.path,
-        query: &case.query,
-        headers: &case.headers,
-    };
+    let facts = case.facts(tier);
     let (saw, got, took) = match policy {
         Single::Router(policy) => {
-            let asked = ask::route(policy, &facts);
+            let asked = ask::request(policy, &facts, None);
             let got = asked.json(ask::routing_json);
             (asked.saw, got, asked.took)
         }
         Single::Authorizer(policy) => {
-            let asked = ask::authorize(policy, &facts, case.plugin.as_ref(), &case.claims);
+            let asked = ask::request(policy, &facts, Some(case.caller()));
             let got = asked.json(ask::authorization_json);
             (asked.saw, got, asked.took)
         }
         Single::Renderer(policy) => {
-            let input = RenderInput {
-                workspace: &case.workspace,
-                tier,
-                public_url: &case.public_url,
-                app_config: &case.app_config,
-                plugins: case.plugins.as_deref(),
-            };
-            let asked = ask::render(policy, &input);
+            let asked = ask::render(policy, &case.config(tier));
             let got = asked.json(ask::rendered_json);
             (asked.saw, got, asked.took)
         }

@@ -78,9 +78,13 @@ pub(super) async fn ensure(
 /// Drops it, with whoever is on it. Fine if there is none, or someone else's.
 pub(super) async fn remove(connection: &mut PgConnection, names: &Names) -> Result<(), ProvisionCause> {
     match find(connection, names).await? {
-        Some(found) if found.owner == names.owner.as_str() => {
-            run(connection, format!("DROP DATABASE {} WITH (FORCE)", names.database)).await
-        }
-        _ => Ok(()),
+        Some(found) if found.owner != names.owner.as_str() => return Ok(()),
+        Some(_) => run(connection, format!("DROP DATABASE {} WITH (FORCE)", names.database)).await?,
+        None => {}
     }
+    // What a restore that was cut off left beside it.
+    for suffix in ["_n", "_o"] {
+        run(connection, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", names.beside(suffix))).await?;
+    }
+    Ok(())
 }

@@ -15,6 +15,7 @@
 
 mod budget;
 mod database;
+mod dump;
 mod names;
 mod role;
 mod scram;
@@ -26,6 +27,8 @@ mod tests;
 
 pub use server::PostgresError;
 
+use std::path::Path;
+
 use sqlx::PgConnection;
 
 use self::{names::Names, server::Server};
@@ -35,6 +38,9 @@ use crate::{
     model::{Login, Slot},
     settings::PostgresSettings,
 };
+
+/// Sessions of a workspace's login that are ours: a dump, a restore.
+const OWN_SESSIONS: u32 = 2;
 
 /// A database per workspace on one server.
 pub struct PostgresProvisioner {
@@ -57,7 +63,7 @@ impl PostgresProvisioner {
         reached: &(dyn Fn(Stage) + Sync),
     ) -> Result<(), ProvisionCause> {
         let mut session = self.server.session().await?;
-        let limit = self.settings.connection_limit;
+        let limit = self.settings.connection_limit.saturating_add(OWN_SESSIONS);
         let work = async {
             role::ensure_owner(&mut session.connection, names, site.workspace).await?;
             reached(Stage::Owner);
@@ -131,6 +137,29 @@ impl Provisioner for PostgresProvisioner {
         });
         closed.await.map_err(failed("keep", site.database))?;
         Ok(format!("the database {} on {}", site.database, self.server.address().shown))
+    }
+
+    async fn dump(&self, site: &Site<'_>, login: Option<&Login>, into: &Path) -> Result<(), ProvisionError> {
+        let failed = failed("dump", site.database);
+        let names = Names::of(site.database).map_err(&failed)?;
+        let login = login.ok_or(ProvisionCause::NoLogin).map_err(&failed)?;
+        let target = dump::Target { address: self.server.address(), names: &names, login };
+        target.dump(into).await.map_err(failed)
+    }
+
+    async fn load(&self, site: &Site<'_>, login: Option<&Login>, from: &Path) -> Result<(), ProvisionError> {
+        let failed = failed("load", site.database);
+        let names = Names::of(site.database).map_err(&failed)?;
+        let login = login.ok_or(ProvisionCause::NoLogin).map_err(&failed)?;
+        // What is in its place must be ours, and the login must work.
+        self.make(&names, site, login, &|_| {}).await.map_err(&failed)?;
+        let target = dump::Target { address: self.server.address(), names: &names, login };
+        let mut session = self.server.session().await.map_err(&failed)?;
+        let loaded = target.load(&mut session.connection, from).await;
+        session.close().await;
+        loaded.map_err(&failed)?;
+        // Limit and mark of the new database.
+        self.make(&names, site, login, &|_| {}).await.map_err(failed)
     }
 
     async fn remove(&self, site: &Site<'_>) -> Result<(), ProvisionError> {

@@ -27,6 +27,11 @@ impl Names {
         Ok(Self { database: checked.clone(), owner: checked })
     }
 
+    /// Another database of the workspace, for a moment. `suffix` is two characters that no other name of ours ends in.
+    pub(super) fn beside(&self, suffix: &'static str) -> Identifier {
+        Identifier(format!("{}{suffix}", self.database.0))
+    }
+
     pub(super) fn login(&self, slot: Slot) -> Identifier {
         Identifier(format!("{}_{}", self.owner.0, slot.as_str()))
     }

@@ -2,7 +2,8 @@
 // A stand-in for Backstage in the byte, crash and load tests: speaks launcher protocol 1, starts in 50 ms, answers every request
 // with a JSON account of it, keeps the raw bytes of every connection, and misbehaves on demand.
 //
-//   what it does at start   the workspace's `app.title`: "echo:crash", "echo:never-ready", "echo:slow-start", "echo:die-later"
+//   what it does at start   the workspace's `app.title`: "echo:crash", "echo:never-ready", "echo:slow-start", "echo:die-later",
+//                           "echo:die-after:<ms>", "echo:plugin-fails:<id>", "echo:broken" (ready, but its catalogue answers 500)
 //   what it does per request   the query's `mode` (modes.js)
 //   what it saw   GET /.echo/log on its own port (recorder.js), which serves nothing else; the proxy comes by the socket
 const fs = require('node:fs');
@@ -47,7 +48,7 @@ try {
   fail('config', 65, String(error.message));
 }
 const title = config.app?.title ?? '';
-const behaviour = title.startsWith('echo:') ? title.slice(5) : '';
+const [behaviour, argument] = title.startsWith('echo:') ? title.slice(5).split(':') : [''];
 const digest = createHash('sha256').update(JSON.stringify({ ...config, backend: null, discovery: null })).digest('hex');
 const about = { workspace: start.workspace, boot_id: start.boot_id, pid: process.pid, port: start.port, title, config_digest: digest };
 
@@ -58,6 +59,7 @@ if (behaviour === 'slow-start') {
   setTimeout(() => { ready = true; }, 2000);
 }
 if (behaviour === 'die-later') setTimeout(() => process.exit(71), 3000);
+if (behaviour === 'die-after') setTimeout(() => process.exit(71), Number(argument));
 
 const recorder = new Recorder();
 const json = (res, status, value) => {
@@ -85,7 +87,7 @@ const isOwn = req => /^\/\.(orbit|backstage|echo)\//.test(req.url) || req.url.st
 const server = http.createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (req, res) => {
   if (isOwn(req)) {
     recorder.forget(req.socket);
-    if (req.url.startsWith('/api/catalog/entities')) return json(res, 200, []);
+    if (req.url.startsWith('/api/catalog/entities')) return json(res, behaviour === 'broken' ? 500 : 200, []);
     return own(req, res);
   }
   const seen = recorder.request(req);
@@ -113,7 +115,8 @@ front.on('error', error => fail('listen', error.code === 'EADDRINUSE' ? 75 : 70,
 const inside = http.createServer((req, res) => (req.url === '/.echo/log' ? json(res, 200, recorder.dump()) : json(res, 404, {})));
 inside.on('error', error => fail('listen', error.code === 'EADDRINUSE' ? 75 : 70, error.message));
 inside.listen(start.port, '127.0.0.1', () => front.listen({ path: start.socket, backlog: 1024 }, () => {
-  const plugins = start.plugins.map(id => ({ id, outcome: 'ready' }));
+  const fails = id => behaviour === 'plugin-fails' && id === argument;
+  const plugins = start.plugins.map(id => (fails(id) ? { id, outcome: 'failed', reason: 'told to fail' } : { id, outcome: 'ready' }));
   report({ event: 'loaded', ms: 1 });
   report({ event: 'started', boot_id: start.boot_id, pid: process.pid, port: start.port, ms: Math.round(performance.now()), plugins });
   process.stdout.write(`${JSON.stringify({ level: 'info', message: `echo listens on ${start.port} for ${start.workspace}` })}\n`);
