@@ -13,6 +13,7 @@ pub mod admin;
 pub mod chromium;
 pub mod daemon;
 pub mod http;
+pub mod kill_rig;
 pub mod load;
 pub mod mixed;
 pub mod paths;

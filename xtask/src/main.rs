@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod distribution;
 mod guests;
+mod nightly;
 mod paths;
 mod services;
 mod stages;
@@ -24,6 +25,8 @@ enum Verb {
     Test(test::Args),
     /// Measures orbitd beside nginx.
     Bench,
+    /// Kills the daemon at all pairs of crash points, and at random under mixed operations.
+    Nightly,
     /// Builds the guest policies into `policies/modules`.
     Guests(guests::Args),
     /// Formatting, lints, licences.
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Test(args) => test::run(&args),
         Verb::Bench => bench::run(),
+        Verb::Nightly => nightly::run(),
         Verb::Guests(args) => guests::run(&args),
         Verb::Check => check::run(),
         Verb::Distribution => distribution::install().map(|path| println!("{}", path.display())),

@@ -16,12 +16,14 @@ mod guard;
 mod health;
 mod internal;
 mod logins;
+mod logs;
 mod openapi;
 mod policies;
 mod revisions;
 mod serve;
 mod sleep;
 mod token;
+mod upgrade;
 mod wait;
 mod workspaces;
 
@@ -29,6 +31,7 @@ pub use error::Problem;
 pub use internal::internal_router;
 pub use serve::serve;
 pub use token::{AdminToken, AdminTokenError};
+pub use upgrade::{UpgradeHandle, UpgradeRequest, Upgrades};
 
 use std::{
     ops::Deref,
@@ -81,6 +84,8 @@ pub struct ApiState {
     pub proxy_port: u16,
     /// `settings.admin.hosts`.
     pub hosts: Vec<String>,
+    /// Asks for an upgrade.
+    pub upgrade: UpgradeHandle,
     /// Ends waits and event streams.
     pub shutdown: CancellationToken,
 }
@@ -126,8 +131,10 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/workspaces/{slug}/sleep", post(sleep::sleep))
         .route("/v1/workspaces/{slug}/stop", post(sleep::stop))
         .route("/v1/workspaces/{slug}/events", get(events::events))
-        .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
+        .route("/v1/workspaces/{slug}/logs", get(logs::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
+        .route("/v1/daemon", get(upgrade::about))
+        .route("/v1/daemon/upgrade", post(upgrade::upgrade))
         .route("/v1/policies", get(policies::status))
         .route("/v1/policies/reload", post(policies::reload))
         .route("/v1/policies/decisions", get(decisions::decisions))

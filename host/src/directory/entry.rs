@@ -159,6 +159,7 @@ mod tests {
     use super::*;
     use crate::{
         directory::Endpoint,
+        door::Door,
         ids::{Digest, InstanceId},
     };
 
@@ -169,7 +170,7 @@ mod tests {
     }
 
     fn upstream() -> Arc<Upstream> {
-        let door = crate::door::Door::new(std::path::Path::new("/nowhere"), 1);
+        let door = Door::new(std::path::Path::new("/nowhere"), 1);
         Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 })
     }
 

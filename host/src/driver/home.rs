@@ -94,6 +94,17 @@ impl Home {
         Ok((bytes, size))
     }
 
+    /// At most `limit` bytes of a regular file from `from` on, and its whole size.
+    pub fn read_from(&self, relative: &str, from: u64, limit: u64) -> Result<(Vec<u8>, u64), DriverError> {
+        let mut file = File::from(self.regular(relative, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC)?);
+        let failed = |source| self.error("read", relative, source);
+        let size = file.metadata().map_err(failed)?.len();
+        file.seek(SeekFrom::Start(from)).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        Ok((bytes, size))
+    }
+
     /// Renames within the home; what was there is replaced.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), DriverError> {
         let (from_dir, from_name) = self.parent_of(from)?;

@@ -34,7 +34,7 @@ pub use confine::{ConfineError, Confinement, Measure, become_instance};
 pub use distribution::{Distribution, DistributionError};
 pub use home::Home;
 pub use launch::Launch;
-pub use logs::MAX_LOG_LINES;
+pub use logs::{LogPart, MAX_LOG_LINES};
 pub use pool::Warmth;
 pub use ports::{NoFreePort, pick_port};
 pub use process::ProcessDriver;
@@ -69,8 +69,8 @@ pub trait Driver: Send + Sync {
     async fn report(&self, home: &Path, id: InstanceId) -> Report;
     /// The last lines of the workspace's log: at most `lines` and 1 MiB, each line cut at 4,000 characters.
     async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError>;
-    /// Rotates the log if it is over its limit.
-    async fn limit_log(&self, home: &Path);
+    /// The workspace's log from a position on, or its last `lines` and the position after them.
+    async fn log_part(&self, home: &Path, from: Option<u64>, lines: usize) -> Result<LogPart, DriverError>;
     /// Removes the run directory of an instance that is gone.
     async fn discard(&self, home: &Path, id: InstanceId);
     /// Removes a workspace's home whole. Follows no link. Fine if there is none.

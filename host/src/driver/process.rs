@@ -20,8 +20,8 @@ use std::{
 };
 
 use super::{
-    Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, Process, ProcessIdentity, Report,
-    Sought, Warmth,
+    Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, LogPart, Process, ProcessIdentity,
+    Report, Sought, Warmth,
     confine::{Leash, Order, Slot},
     logs,
     pool::WarmPool,
@@ -123,6 +123,12 @@ impl ProcessDriver {
         process.set_priority(WARM_PRIORITY);
         self.pool.add(dir, port, process);
         Ok(())
+    }
+
+    /// Bounds the log while the process lives; whatever writes there ends with it.
+    fn keep_log(&self, home: &Path, process: &Arc<dyn Process>) {
+        let (home, limit, process) = (home.to_owned(), self.max_log_bytes, process.clone());
+        tokio::spawn(async move { logs::keep(home, limit, process.ended()).await });
     }
 
     /// The process of a recorded identity, if it still is the one.
@@ -229,16 +235,18 @@ impl Driver for ProcessDriver {
             user.into_iter().for_each(|user| warm.becomes(user));
             self.confinement.admit(launch.id, warm.identity().pid, &launch.resources);
             warm.set_priority(0);
+            let warm: Arc<dyn Process> = warm;
+            self.keep_log(&launch.home, &warm);
             return Ok(warm);
         }
         let order = self.confinement.order(launch, &self.distribution, user);
-        let run = Launch::run_dir(&launch.home, launch.id);
-        match self.start(
-            &mut self.command(&run, &order, log).map_err(failed)?,
-            &run,
-            self.confinement.leash(launch.id, None),
-        ) {
-            Ok(process) => Ok(process),
+        let (run, leash) = (Launch::run_dir(&launch.home, launch.id), self.confinement.leash(launch.id, None));
+        match self.start(&mut self.command(&run, &order, log).map_err(failed)?, &run, leash) {
+            Ok(process) => {
+                let process: Arc<dyn Process> = process;
+                self.keep_log(&launch.home, &process);
+                Ok(process)
+            }
             Err(error) => {
                 self.confinement.leash(launch.id, None).end();
                 Err(error)
@@ -264,7 +272,11 @@ impl Driver for ProcessDriver {
         let door = Door::new(&run, identity.pid);
         let leash = self.confinement.leash(sought.id, Some(identity.pid));
         match Watched::watch(identity, pidfd, door, leash, None) {
-            Ok(process) => Adoption::Found(process),
+            Ok(process) => {
+                let process: Arc<dyn Process> = process;
+                self.keep_log(&sought.home, &process);
+                Adoption::Found(process)
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot watch a process");
                 Adoption::Gone
@@ -287,11 +299,16 @@ impl Driver for ProcessDriver {
         blocking(home, move || logs::tail(&Home::open(&path)?, lines)).await
     }
 
-    async fn limit_log(&self, home: &Path) {
-        let (path, limit) = (home.to_owned(), self.max_log_bytes);
-        if let Err(error) = blocking(home, move || logs::limit(&Home::open(&path)?, limit)).await {
-            tracing::warn!(%error, "cannot rotate an instance's log");
+    async fn log_part(&self, home: &Path, from: Option<u64>, lines: usize) -> Result<LogPart, DriverError> {
+        let path = home.to_owned();
+        if !home.exists() {
+            return Ok(LogPart::default());
         }
+        let read = move |home: Home| match from {
+            Some(position) => logs::from(&home, position),
+            None => logs::end(&home, lines),
+        };
+        blocking(home, move || read(Home::open(&path)?)).await
     }
 
     async fn discard(&self, home: &Path, id: InstanceId) {
@@ -325,5 +342,51 @@ fn remove_dir(path: &Path) -> Result<(), DriverError> {
             Err(DriverError::File { operation: "remove", path: path.to_owned(), source: error })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{ConfineMode, ConfineSettings};
+
+    /// Catalogue F-06: a recorded pid that is another process now is never taken for ours, so it is never signalled.
+    #[tokio::test]
+    async fn a_pid_that_was_used_again_is_nobody_of_ours() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = dir.path().canonicalize().expect("there");
+        let id = InstanceId::generate();
+        let run = Launch::run_dir(&home, id);
+        std::fs::create_dir_all(&run).expect("made");
+        let distribution = Distribution {
+            root: home.clone(),
+            name: String::new(),
+            version: String::new(),
+            digest: String::new(),
+            node: "/bin/sh".into(),
+            launcher: home.join("launcher"),
+            plugins: Default::default(),
+            stateless: false,
+            warning: None,
+        };
+        let settings = ConfineSettings { mode: ConfineMode::Off, ..ConfineSettings::default() };
+        let confinement = Confinement::new(&settings, &distribution, &home).expect("off");
+        let driver = ProcessDriver::new(distribution, confinement, 1 << 20).expect("/proc");
+        let sleep = |cwd: &Path| Command::new("sleep").arg("60").current_dir(cwd).spawn().expect("sleep runs");
+        let (mut ours, mut stranger) = (sleep(&run), sleep(&home));
+        let found = async |pid: u32, start_ticks: u64, kernel_boot: &str| {
+            let identity = Some(ProcessIdentity { pid, start_ticks, kernel_boot: kernel_boot.to_owned() });
+            matches!(driver.adopt(&Sought { home: home.clone(), id, identity }).await, Adoption::Found(_))
+        };
+        let ticks = |pid| procfs::stat(pid).expect("it lives").start_ticks;
+        let boot = driver.kernel_boot.clone();
+        let (own, other) = (ticks(ours.id()), ticks(stranger.id()));
+        assert!(found(ours.id(), own, &boot).await, "the one");
+        assert!(!found(ours.id(), own + 1, &boot).await, "the pid of an earlier one");
+        assert!(!found(ours.id(), own, "another boot").await, "from before the machine was started");
+        assert!(!found(stranger.id(), other, &boot).await, "somewhere else in the machine");
+        for child in [&mut ours, &mut stranger] {
+            child.kill().and_then(|()| child.wait()).expect("ended by this test alone");
+        }
     }
 }

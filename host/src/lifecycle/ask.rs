@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{LifecycleError, Workspaces, ladder::Asked};
 use crate::{
     ids::Slug,
-    model::{DesiredState, Workspace},
+    model::{DesiredState, Phase, Workspace},
 };
 
 /// Longest wait for the controller to take a wish up: it may be in the middle of a start.
@@ -21,6 +21,11 @@ impl Workspaces {
         if workspace.spec.desired == DesiredState::Stopped {
             return Err(LifecycleError::Invalid(format!(
                 "the workspace {slug} is stopped by wish, so it neither sleeps nor wakes: set desired=running first"
+            )));
+        }
+        if asked == Asked::Suspend && !matches!(workspace.status.phase, Phase::Running | Phase::Suspended) {
+            return Err(LifecycleError::Invalid(format!(
+                "the workspace {slug} does not run, so there is nothing to suspend: wake it first"
             )));
         }
         if asked == Asked::Suspend

@@ -36,6 +36,8 @@ pub(super) struct Circumstances<'a> {
     pub can_suspend: bool,
     /// It serves, and nothing is under way: what is starting, rolling out or failing does not fall asleep.
     pub serves: bool,
+    /// What serves has not served for long enough to count as good: left alone, unless someone asks.
+    pub baking: bool,
 }
 
 /// What someone asked for.
@@ -68,7 +70,7 @@ pub(super) fn decide(sleep: Option<Sleep>, at: &Circumstances<'_>, now: OffsetDa
 }
 
 fn awake(at: &Circumstances<'_>, now: OffsetDateTime) -> Verdict {
-    if at.wanted || at.changed || !at.serves || !at.rules.any() {
+    if at.wanted || at.changed || !at.serves || at.baking || !at.rules.any() {
         return (None, None);
     }
     if let Some(end) = open_window(at.rules, now) {
@@ -149,6 +151,7 @@ mod tests {
             pressed: false,
             can_suspend: true,
             serves: true,
+            baking: false,
         }
     }
     fn slept(rung: Rung, since: i64) -> Option<Sleep> {

@@ -20,6 +20,7 @@ use super::{
     wishes::Wishes,
 };
 use crate::{
+    alerts::Alerts,
     db::{DataDir, Registry, RegistryError},
     directory::{Directory, InternalPaths},
     driver::{Distribution, Driver, NoFreePort, NoSuspension, can_suspend, pick_port},
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     pub internal_port: u16,
     pub queue: Queue,
     pub metrics: Arc<Metrics>,
+    pub alerts: Arc<Alerts>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
     /// Who is rolled out, and who waits for that.
@@ -85,6 +87,7 @@ impl Shared {
         let Ingredients { parts, driver, provisioner } = from;
         Self {
             starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
+            alerts: parts.alerts,
             turns: Turns::new(parts.settings.instances.max_rollouts),
             settings: parts.settings,
             registry: parts.registry,

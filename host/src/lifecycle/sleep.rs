@@ -50,6 +50,7 @@ impl Work<'_> {
             pressed,
             can_suspend: self.shared.can_suspend().is_ok(),
             serves: facts.is_settled_and_serves(),
+            baking: facts.is_baking(),
         };
         let (verdict, look_at) = ladder::decide(before, &at, now);
         if verdict != before {
@@ -153,6 +154,6 @@ impl Facts {
         let settled = |instance: &InstanceFacts| {
             instance.drain.is_none() && !instance.suspended && self.misfit(instance).is_none()
         };
-        self.instances.len() == 1 && self.serving().is_some_and(settled) && !self.is_baking()
+        self.instances.len() == 1 && self.serving().is_some_and(settled)
     }
 }

@@ -10,6 +10,7 @@ use super::{
     shared::{Ingredients, Shared},
 };
 use crate::{
+    alerts::Alerts,
     db::{DataDir, DataDirError, Registry, RegistryError},
     directory::{Availability, Directory, Entry, InternalPaths},
     driver::{Adoption, ConfineError, Confinement, Distribution, Process, ProcessDriver, ProcessIdentity, Sought},
@@ -42,6 +43,8 @@ pub struct Parts {
     pub internal_paths: Arc<InternalPaths>,
     /// Loaded, if possible: a workspace whose tier is not there keeps its last revision and is tried again.
     pub policies: Arc<Policies>,
+    /// Told what waits for a person.
+    pub alerts: Arc<Alerts>,
     /// Opened.
     pub distribution: Distribution,
     /// The port that the proxy is bound to: part of every public URL.

@@ -1,6 +1,7 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod alerts;
 mod backups;
 mod confine;
 mod decision_log;
@@ -9,6 +10,7 @@ mod memory;
 mod postgres;
 mod provisioner;
 
+pub use alerts::{AlertSettings, WebhookFormat, WebhookSettings};
 pub use backups::{BackupSettings, S3Settings};
 pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub confine: ConfineSettings,
     /// How their databases are made.
     pub provisioner: ProvisionerSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// Where backups of workspaces go.
     pub backups: BackupSettings,
     /// What orbitd says of itself.
@@ -257,6 +261,7 @@ impl Default for Settings {
             memory: MemorySettings::default(),
             confine: ConfineSettings::default(),
             provisioner: ProvisionerSettings::default(),
+            alerts: AlertSettings::default(),
             backups: BackupSettings::default(),
             log: LogSettings::default(),
             decision_log: DecisionLogSettings::default(),

@@ -3,10 +3,12 @@
 //! Those with `backstage` in their path run the real Backstage and share one daemon, one after another; the others run the
 //! echo stand-in, which shows bytes and faults that the real one can't be made to show.
 
+mod alerts;
 mod authoring;
 mod backstage;
 mod confinement;
 mod crashpoints;
+mod faults;
 mod fixtures;
 mod floors;
 mod front;
@@ -15,4 +17,5 @@ mod lifecycle;
 mod policies;
 mod sleep;
 mod tokens;
+mod upgrade;
 mod wrong_input;

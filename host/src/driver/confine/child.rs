@@ -4,16 +4,16 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::AsFd,
         unix::{fs::OpenOptionsExt, process::CommandExt},
     },
     path::Path,
     process::{Command, ExitCode, Stdio},
 };
 
+use command_fds::{CommandFdExt, FdMapping};
 use landlock::{RulesetCreated, RulesetStatus};
 use rustix::{
-    io::{FdFlags, dup2, fcntl_dupfd_cloexec, fcntl_setfd},
     process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit, setsid},
     thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
@@ -44,17 +44,28 @@ pub fn become_instance(order: &str) -> ExitCode {
 }
 
 fn obey(order: Order) -> io::Error {
-    match confine(&order) {
+    match confine(&order).and_then(|report| command(&order, report)) {
         // It is Node from here on.
-        Ok(()) => failed("becoming", &order.program)(
-            Command::new(&order.program).arg(&order.launcher).stdin(Stdio::null()).exec(),
-        ),
+        Ok(mut node) => failed("becoming", &order.program)(node.exec()),
         Err(error) => error,
     }
 }
 
-fn confine(order: &Order) -> io::Result<()> {
-    let (message, mut report) = reserve()?;
+/// Node, with standard input moved to descriptor 3 and the report on 4, whatever was there.
+fn command(order: &Order, report: fs::File) -> io::Result<Command> {
+    let message = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut node = Command::new(&order.program);
+    node.arg(&order.launcher).stdin(Stdio::null());
+    let mappings = vec![
+        FdMapping { parent_fd: message, child_fd: MESSAGE },
+        FdMapping { parent_fd: report.into(), child_fd: REPORT },
+    ];
+    node.fd_mappings(mappings).map_err(io::Error::other)?;
+    Ok(node)
+}
+
+/// Everything but the last step; the report, open.
+fn confine(order: &Order) -> io::Result<fs::File> {
     // What it starts is found by its session.
     setsid()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -76,16 +87,11 @@ fn confine(order: &Order) -> io::Result<()> {
         set_thread_res_uid(uid, uid, uid)?;
     }
     set_no_new_privs(true)?;
-    let mut said = open_report(&mut report)?;
+    let mut report = open_report()?;
     let landlock = rules.map(close).transpose()?;
     let event = json!({"event": "confined", "user": order.user, "landlock": landlock, "cgroups": order.cgroups.len()});
-    writeln!(said, "{event}")?;
-    for descriptor in [message, report] {
-        fcntl_setfd(&descriptor, FdFlags::empty())?;
-        // Handed over to Node: closed by nobody here.
-        std::mem::forget(descriptor);
-    }
-    Ok(())
+    writeln!(report, "{event}")?;
+    Ok(report)
 }
 
 /// Nothing is taken back from here on.
@@ -115,27 +121,11 @@ fn limit(limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes descriptors 3 (standard input under its new number) and 4 before anything else can.
-fn reserve() -> io::Result<(OwnedFd, OwnedFd)> {
-    let message = at(MESSAGE, fcntl_dupfd_cloexec(io::stdin(), MESSAGE)?)?;
-    let report = at(REPORT, fcntl_dupfd_cloexec(io::stdin(), REPORT)?)?;
-    Ok((message, report))
-}
-
-/// Puts the report file on its descriptor, as the user that it belongs to; returns another handle on it.
-fn open_report(report: &mut OwnedFd) -> io::Result<fs::File> {
+/// The report file, opened as the user that it belongs to.
+fn open_report() -> io::Result<fs::File> {
     let path = Path::new(REPORT_FILE);
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().append(true).custom_flags(flags).open(path).map_err(failed("opening", path))?;
-    dup2(&file, report)?;
-    Ok(file)
-}
-
-fn at(wanted: i32, descriptor: OwnedFd) -> io::Result<OwnedFd> {
-    if descriptor.as_raw_fd() == wanted {
-        return Ok(descriptor);
-    }
-    Err(io::Error::other(format!("descriptor {wanted} is taken: the daemon left a file open to its children")))
+    OpenOptions::new().append(true).custom_flags(flags).open(path).map_err(failed("opening", path))
 }
 
 fn failed(what: &'static str, path: &Path) -> impl Fn(io::Error) -> io::Error {

@@ -30,11 +30,10 @@ impl Work<'_> {
         let baking = self.progress.good.last() != self.workspace.status.active_revision.as_ref();
         let Some(live) = self.live.instances.get_mut(&id) else { return Ok(()) };
         if live.serving_since.is_some() {
-            let healthy = match live.process.as_ref().map(|process| process.door()) {
-                Some(door) => health(&door, &row).await,
+            let healthy = match &live.process {
+                Some(process) => health(&process.door(), &row).await,
                 None => Ok(()), // gone: the next step buries it
             };
-            self.shared.driver.limit_log(&home).await;
             match healthy {
                 Ok(()) => live.failed_checks = 0,
                 Err(error) => {
@@ -80,8 +79,9 @@ impl Work<'_> {
         }
     }
 
+    /// Where an instance is reached; `None` once it is gone.
     fn door_of(&self, id: InstanceId) -> Option<Door> {
-        self.live.instances.get(&id)?.process.as_ref().map(|process| process.door())
+        Some(self.live.instances.get(&id)?.process.as_ref()?.door())
     }
 
     /// Is it the one, is it ready, does a plugin answer?
@@ -160,10 +160,8 @@ impl Work<'_> {
         }
         let adopted = match self.live.instances.get_mut(&id) {
             Some(live) => {
-                live.upstream = live
-                    .process
-                    .as_ref()
-                    .map(|process| Upstream::new(Endpoint { door: process.door(), boot: id, revision, resumed: 0 }));
+                let door = live.process.as_ref().map(|process| process.door());
+                live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision, resumed: 0 }));
                 live.serving_since = Some(now);
                 live.next_probe = now + BAKE_CHECK_PAUSE;
                 live.permit = None;

@@ -8,6 +8,7 @@ mod load;
 mod peers;
 mod report;
 mod sleep;
+mod survival;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -94,6 +95,7 @@ async fn main() -> Result<()> {
     report.row("proxy.unseen_tokens_cpu_us_per_request", unseen, "us", "nginx", Some(unseen / theirs))?;
     let memory = processes::resident_kib(daemon.pid());
     report.row("daemon.resident_memory", memory as f64 / 1024.0, "MiB", "", None)?;
+    survival::run(&mut report).await?;
     report.print();
     Ok(())
 }

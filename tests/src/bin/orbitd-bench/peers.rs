@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -14,6 +14,8 @@ use orbitd_tests::{paths, wait, world};
 /// A distribution whose launcher is `orbitd-fast-instance`.
 pub fn fast_distribution() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
+    // Instances have users of their own.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
     world::copy_tree(&paths::echo(), dir.path())?;
     let manifest = dir.path().join("distribution.json");
     let text = fs::read_to_string(&manifest)?.replace("\"echo-1\"", "\"fast-1\"");
