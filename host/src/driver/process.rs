@@ -371,7 +371,8 @@ mod tests {
         };
         let settings = ConfineSettings { mode: ConfineMode::Off, ..ConfineSettings::default() };
         let confinement = Confinement::new(&settings, &distribution, &home).expect("off");
-        let driver = ProcessDriver::new(distribution, confinement, 1 << 20, dir.path().join("workspaces")).expect("/proc");
+        let driver =
+            ProcessDriver::new(distribution, confinement, 1 << 20, dir.path().join("workspaces")).expect("/proc");
         let sleep = |cwd: &Path| Command::new("sleep").arg("60").current_dir(cwd).spawn().expect("sleep runs");
         let (mut ours, mut stranger) = (sleep(&run), sleep(&home));
         let found = async |pid: u32, start_ticks: u64, kernel_boot: &str| {

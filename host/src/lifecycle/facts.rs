@@ -42,6 +42,8 @@ pub(super) struct Facts {
     pub turn: Turn,
     /// Few enough others are starting, and memory is left.
     pub may_start: bool,
+    /// The memory cap that is reached, by the name of its key.
+    pub memory_cap: Option<&'static str>,
     /// Where on the sleep ladder it shall be; `None`: awake.
     pub rung: Option<Rung>,
     /// What came up on a copy of the database.
@@ -197,6 +199,12 @@ impl Facts {
     /// The active revision serves, but has not outlived its bake.
     pub fn is_baking(&self) -> bool {
         self.active.is_some() && self.active != self.good
+    }
+
+    /// It would start an instance now if it might.
+    pub fn waits_to_start(&self, now: OffsetDateTime) -> bool {
+        let wanted = self.wanted().is_some() && self.rung.is_none() && self.instances.is_empty();
+        wanted && !self.may_start && self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// Nothing of a rollout is under way, or it waits for something that must not keep others waiting.

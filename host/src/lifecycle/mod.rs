@@ -37,6 +37,7 @@ mod shared;
 mod sleep;
 mod start;
 mod start_instance;
+mod starters;
 mod status;
 mod step;
 #[cfg(test)]

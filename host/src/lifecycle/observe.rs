@@ -171,6 +171,7 @@ impl Work<'_> {
             _ => Config::Unrendered,
         };
         let rollout = self.rollout_rules();
+        let memory_cap = self.memory_cap_reached();
         Facts {
             deleting: workspace.deleting,
             desired: workspace.spec.desired,
@@ -188,7 +189,8 @@ impl Work<'_> {
             writers: self.shared.provisioner.writers(),
             bake: time::Duration::seconds(i64::try_from(rollout.bake_s).unwrap_or(i64::MAX)),
             turn: self.shared.turns.of(workspace.id),
-            may_start: self.shared.starting.available_permits() > 0 && self.memory_cap_reached().is_none(),
+            may_start: self.shared.starting.may(workspace.id, std::time::Instant::now()) && memory_cap.is_none(),
+            memory_cap,
             rung: None,
             proven: self.live.proven,
             instances: self.instances.iter().map(|row| self.instance_facts(row, now)).collect(),

@@ -86,6 +86,9 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
         match next_step(&facts, now) {
             Step::Rest(until) => {
                 let until = earlier(until, sleep_look);
+                if facts.waits_to_start(now) {
+                    shared.starting.wait(id, std::time::Instant::now());
+                }
                 work.describe(&facts, until, now);
                 let generation = work.workspace.generation;
                 let at_rest = (until.is_none() && facts.is_at_rest()).then_some(generation);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     memory::{Awake, Usage},
     metrics::Metrics,
     queue::Queue,
+    starters::Starters,
     turns::Turns,
     warm::Starts,
     wishes::Wishes,
@@ -48,8 +49,8 @@ pub(super) struct Shared {
     pub queue: Queue,
     pub metrics: Arc<Metrics>,
     pub alerts: Arc<Alerts>,
-    /// One permit per instance that is starting.
-    pub starting: Arc<Semaphore>,
+    /// Who may start an instance now.
+    pub starting: Starters,
     /// Who is rolled out, and who waits for that.
     pub turns: Turns,
     /// What was asked of sleeping and waking.
@@ -86,7 +87,7 @@ impl Shared {
     pub(super) fn new(from: Ingredients) -> Self {
         let Ingredients { parts, driver, provisioner } = from;
         Self {
-            starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
+            starting: Starters::new(parts.settings.instances.max_starting),
             alerts: parts.alerts,
             turns: Turns::new(parts.settings.instances.max_rollouts),
             settings: parts.settings,
@@ -155,7 +156,7 @@ impl Shared {
 
     /// Whether no instance is starting.
     pub(super) fn nothing_starts(&self) -> bool {
-        self.starting.available_permits() >= self.settings.instances.max_starting.max(1)
+        self.starting.is_quiet()
     }
 
     /// What instances use, as it was last looked at.

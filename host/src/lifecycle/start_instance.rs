@@ -27,7 +27,7 @@ impl Work<'_> {
     /// Starts an instance of a revision. What goes wrong on the way counts as a failed start.
     pub(super) async fn start(&mut self, digest: Digest, role: Role, now: OffsetDateTime) -> Result<(), Trouble> {
         // Taken by someone between the facts and here: the next look waits for its turn.
-        let Ok(permit) = self.shared.starting.clone().try_acquire_owned() else { return Ok(()) };
+        let Some(permit) = self.shared.starting.take(self.id(), std::time::Instant::now()) else { return Ok(()) };
         let Some(revision) = self.shared.registry.revision(self.id(), digest).await? else {
             self.revision_is_gone(digest, now);
             return Ok(());

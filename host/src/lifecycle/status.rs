@@ -162,6 +162,11 @@ fn describe_ready(
             ready(Truth::False, "NoConfig", "there is no configuration that can be used: see ConfigAccepted".to_owned())
         }
         Phase::Provisioning => ready(Truth::False, "Provisioning", "its database is being made".to_owned()),
+        Phase::Starting if facts.instances.is_empty() && facts.memory_cap.is_some() && until.is_some() => {
+            let cap = facts.memory_cap.unwrap_or_default();
+            let message = format!("it waits until another instance has gone to sleep: `{cap}` is reached");
+            ready(Truth::False, "WaitingForMemory", message);
+        }
         Phase::Starting if facts.instances.is_empty() && !facts.may_start && until.is_some() => {
             let message = "it waits for its turn to start (`instances.max_starting`)";
             ready(Truth::False, "WaitingForTurn", message.to_owned());

@@ -40,6 +40,7 @@ pub(super) fn facts() -> Facts {
         bake: Duration::seconds(30),
         turn: Turn::Granted,
         may_start: true,
+        memory_cap: None,
         rung: None,
         proven: None,
         instances: Vec::new(),
