@@ -10,6 +10,7 @@
 //! * [`wait::until`]: the only way to wait.
 
 pub mod admin;
+pub mod binding;
 pub mod chromium;
 pub mod daemon;
 pub mod http;
@@ -19,6 +20,7 @@ pub mod mixed;
 pub mod paths;
 pub mod processes;
 pub mod swap;
+pub mod registry;
 pub mod tokens;
 pub mod wait;
 pub mod wire;

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod demo;
 mod distribution;
+mod fuzz;
 mod guests;
 mod nightly;
 mod paths;
@@ -29,6 +30,8 @@ enum Verb {
     Nightly,
     /// Builds the guest policies into `policies/modules`.
     Guests(guests::Args),
+    /// Damages policy modules and looks for panics in the engine.
+    Fuzz(fuzz::Args),
     /// Formatting, lints, licences.
     Check,
     /// Installs the pinned Backstage into the cache and prints its path.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Bench => bench::run(),
         Verb::Nightly => nightly::run(),
         Verb::Guests(args) => guests::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Check => check::run(),
         Verb::Distribution => distribution::install().map(|path| println!("{}", path.display())),
         Verb::Services => services::install(services::Need::Bench),

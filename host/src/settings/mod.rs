@@ -7,6 +7,7 @@ mod confine;
 mod decision_log;
 mod load;
 mod memory;
+mod oci;
 mod postgres;
 mod provisioner;
 
@@ -16,6 +17,7 @@ pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 pub use memory::MemorySettings;
+pub use oci::{OciAccount, OciSettings};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub internal: InternalSettings,
     /// Whose tokens are believed.
     pub auth: AuthSettings,
+    /// Registries that policies come from.
+    pub oci: OciSettings,
     /// Where workspaces' desired config comes from.
     pub source: SourceSettings,
     /// How instances run.
@@ -256,6 +260,7 @@ impl Default for Settings {
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
             auth: AuthSettings::default(),
+            oci: OciSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             memory: MemorySettings::default(),
