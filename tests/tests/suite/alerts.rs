@@ -83,7 +83,7 @@ fn titled(title: &str) -> String {
     format!("tier = \"pro\"\n[app_config.app]\ntitle = \"{title}\"\n")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loop_and_a_failed_rollout_are_told_once_and_taken_back() {
     let (plain, slack) = (Receiver::start(2).await, Receiver::start(0).await);
     let hooks = format!(
@@ -129,7 +129,8 @@ async fn a_crash_loop_and_a_failed_rollout_are_told_once_and_taken_back() {
     let log = std::fs::read_to_string(daemon.dir.join("serve.log")).expect("a log");
     assert!(!log.contains("t0ken"), "a webhook's URL is often its secret");
 
-    let report = daemon.run(&["doctor", "--test-alerts", "--json"]);
+    // The receivers go on meanwhile.
+    let report = tokio::task::block_in_place(|| daemon.run(&["doctor", "--test-alerts", "--json"]));
     let report: Value = serde_json::from_slice(&report.stdout).expect("JSON");
     let checks = report["checks"].as_array().cloned().unwrap_or_default();
     let tried = checks.iter().filter(|check| check["check"] == "alerts" && check["verdict"] == "ok").count();
