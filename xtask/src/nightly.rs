@@ -7,7 +7,7 @@ use crate::{guests, paths, stages::Stages};
 /// Builds and kills.
 pub fn run() -> Result<()> {
     let mut stages = Stages::default();
-    stages.run("guest policies", || guests::run(&guests::Args { force: false }))?;
+    stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: false }))?;
     stages.run("building", || {
         let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
         paths::run(paths::cargo().args(build))
