@@ -21,6 +21,9 @@
 //! unhealthy, stopped or deleted; no start before the backoff is over; a serving instance is drained before it is ended;
 //! nothing is dropped while a process lives; the newest wish wins, whatever is under way.
 
+mod leaving;
+mod why;
+
 use time::{Duration, OffsetDateTime};
 
 use super::{
@@ -32,6 +35,8 @@ use crate::{
     model::{DesiredState, Rung},
     provisioner::Writers,
 };
+
+pub(super) use why::Why;
 
 /// Failed health checks in a row before a serving instance is restarted.
 pub(super) const MAX_FAILED_CHECKS: u32 = 3;
@@ -84,56 +89,6 @@ pub(super) enum Step {
     Forget,
     /// Nothing before this time; `None`: nothing until something changes.
     Rest(Option<OffsetDateTime>),
-}
-
-/// Why an instance must go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    NewConfiguration,
-    Restart,
-    /// A failed newer instance has left traces in its database.
-    Renewal,
-    /// Its successor has outlived its bake.
-    Replaced,
-    /// A trial that has shown what it was started for.
-    Proven,
-    /// It is not wanted any more, before it could serve or stand by to the end.
-    Superseded,
-    Stopped,
-    /// Nobody uses it.
-    Asleep,
-    Deleted,
-    /// One too many on its database, after a fault.
-    Surplus,
-    StartTimeout,
-    /// It came up worse than what serves.
-    Refused,
-    Unhealthy,
-}
-
-impl Why {
-    /// It was wanted: the instance's end is no failure.
-    pub fn is_wish(self) -> bool {
-        !matches!(self, Self::StartTimeout | Self::Refused | Self::Unhealthy)
-    }
-
-    /// For people who wait.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NewConfiguration => "new configuration",
-            Self::Restart => "restarting",
-            Self::Renewal => "restarting after a failed rollout",
-            Self::Replaced => "replaced",
-            Self::Proven => "proven",
-            Self::Superseded => "superseded",
-            Self::Stopped => "stopping",
-            Self::Asleep => "falling asleep",
-            Self::Deleted => "being deleted",
-            Self::Surplus => "starting",
-            Self::StartTimeout | Self::Refused => "starting again",
-            Self::Unhealthy => "restarting: it did not answer",
-        }
-    }
 }
 
 /// What to do next.
@@ -394,48 +349,6 @@ impl Look<'_> {
         }
         let why = if superseded { Why::Superseded } else { Why::Replaced };
         (baked || superseded).then_some(Step::Terminate(blue.id, why))
-    }
-
-    /// Takes an instance out of service without a successor beside it.
-    fn leave(&mut self, instance: &InstanceFacts, why: Why) -> Option<Step> {
-        if !instance.is_proven() || instance.suspended {
-            return Some(Step::Terminate(instance.id, why));
-        }
-        self.drain(instance, why).unwrap_or(Some(Step::Terminate(instance.id, why)))
-    }
-
-    /// Puts the instance to sleep where it is; a daemon that was restarted meanwhile proves it first.
-    fn suspend(&mut self, mains: &[&InstanceFacts]) -> Option<Step> {
-        if let Some(step) = self.end_trial(Why::Asleep) {
-            return Some(step);
-        }
-        match mains {
-            // It ended in its sleep: the next one is started when it is wanted.
-            [] => None,
-            [one] if one.suspended => None,
-            [one] if !one.is_proven() => self.checks(one),
-            [one] => self.drain(one, Why::Asleep).unwrap_or(Some(Step::Suspend(one.id))),
-            [oldest, ..] => Some(Step::Terminate(oldest.id, Why::Surplus)),
-        }
-    }
-
-    /// Lets no new request on an instance until nothing is on it; `None` once that is so, or its time is over.
-    fn drain(&mut self, instance: &InstanceFacts, why: Why) -> Option<Option<Step>> {
-        let Some(drain) = instance.drain.filter(|drain| drain.leave == Leave::Held) else {
-            return Some(Some(Step::Hold(instance.id, why)));
-        };
-        if !drain.idle && self.now < drain.deadline {
-            // Requests wait: a stream without an end of its own must not make them wait longer. Told again, because a request
-            // may have become a stream since.
-            match drain.cut_at {
-                Some(at) if self.now < at + CUT_PAUSE => {
-                    self.wait(drain.deadline.min(at + CUT_PAUSE));
-                    return Some(None);
-                }
-                _ => return Some(Some(Step::Cut(instance.id))),
-            }
-        }
-        None
     }
 
     fn end_trial(&mut self, why: Why) -> Option<Step> {
