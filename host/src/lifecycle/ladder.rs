@@ -70,7 +70,7 @@ pub(super) fn decide(sleep: Option<Sleep>, at: &Circumstances<'_>, now: OffsetDa
 }
 
 fn awake(at: &Circumstances<'_>, now: OffsetDateTime) -> Verdict {
-    if at.wanted || at.changed || !at.serves || at.baking || !at.rules.any() {
+    if at.changed || !at.serves || at.baking || !at.rules.any() {
         return (None, None);
     }
     if let Some(end) = open_window(at.rules, now) {

@@ -34,8 +34,6 @@ pub(super) struct LiveState {
     pub held_since: Option<OffsetDateTime>,
     /// Who asked for sleep or waking, and waits for it to be written down.
     pub heard: Vec<Heard>,
-    /// Since when it is being woken: the wait that is told when it serves.
-    pub woken_at: Option<std::time::Instant>,
 }
 
 /// For what the newest config was rendered, and how that went.

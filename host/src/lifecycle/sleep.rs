@@ -35,7 +35,7 @@ impl Work<'_> {
         let entry = self.live.entries.first().cloned()?;
         let before = self.progress.sleep;
         let in_use = self.live.instances.values().any(|live| !live.is_idle());
-        if in_use {
+        if in_use || asked == Some(Asked::Wake) {
             entry.activity.touch(Instant::now());
         }
         // A request that came between the decision and its publication takes a decision back that nobody asked for.
@@ -88,9 +88,9 @@ impl Work<'_> {
                     _ if at.changed => "its spec changed",
                     _ => "scheduled work may be due",
                 };
+                entry.activity.forget_wish();
                 let seconds = (now - sleep.since).whole_seconds().max(0);
                 self.event("Waking", format!("it slept for {seconds} s: {why}"));
-                self.live.woken_at = Some(Instant::now());
                 // Else it would fall asleep again before it was of use.
                 entry.activity.touch(Instant::now());
             }

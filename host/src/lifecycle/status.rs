@@ -27,7 +27,12 @@ impl Facts {
         } else if self.desired == DesiredState::Stopped && !lives {
             Phase::Stopped
         } else if let (DesiredState::Running, Some(rung)) = (self.desired, self.rung) {
-            if rung == Rung::Suspended && lives { Phase::Suspended } else { Phase::Asleep }
+            match (rung, lives, self.instances.iter().any(|i| i.suspended)) {
+                (Rung::Suspended, true, true) => Phase::Suspended,
+                (_, false, _) => Phase::Asleep,
+                // Falling asleep: what is under way ends first.
+                (_, true, _) => Phase::Running,
+            }
         } else if self.crashes > 0 && (self.crashes > 1 || self.retry_at.is_some_and(|at| now < at)) {
             Phase::CrashLoop
         } else if self.wanted().is_none() && !lives {

@@ -50,12 +50,21 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     if max.max(min) == 0 {
         return;
     }
+    let mut said = None;
     loop {
         let want = shared.starts.busiest_minute(Instant::now()).clamp(min, max.max(min));
         let quiet = shared.nothing_starts() && memory::is_roomy(&shared.settings.memory);
         match refill(&shared, want, quiet).await {
-            Ok(warmth) => shared.metrics.warm(warmth),
-            Err(error) => tracing::warn!(%error, "the warm pool can't be filled; instances start cold"),
+            Ok(warmth) => {
+                shared.metrics.warm(warmth);
+                said = None;
+            }
+            // Once: it is tried twice a second.
+            Err(error) if said.as_ref() != Some(&error) => {
+                tracing::warn!(%error, "the warm pool can't be filled; instances start cold");
+                said = Some(error);
+            }
+            Err(_) => {}
         }
         tokio::select! {
             // Both arms only wait.
