@@ -318,7 +318,7 @@ impl World {
                 let instance = facts.instances[i].clone();
                 prop_assert!(instance.ending.is_none(), "told once");
                 let drained = instance.drain.is_some_and(|d| d.idle || now >= d.deadline);
-                let serves = instance.role == Role::Main && instance.is_proven();
+                let serves = instance.role == Role::Main && instance.is_proven() && !instance.suspended;
                 rude = matches!(why, Why::Deleted | Why::Unhealthy | Why::Surplus);
                 prop_assert!(!serves || drained || rude, "drained before it is ended");
                 if why == Why::Replaced {

@@ -52,7 +52,7 @@ async fn phase(daemon: &Daemon, slug: &str, wanted: &str) -> Value {
 
 /// How often something happened to a workspace.
 async fn events(daemon: &Daemon, slug: &str, reason: &str) -> usize {
-    let reply = daemon.admin().get(&format!("/v1/workspaces/{slug}/events?limit=500")).await.expect(200).json();
+    let reply = daemon.admin().get(&format!("/v1/workspaces/{slug}/events?limit=500")).await.json();
     let items = reply["items"].as_array().cloned().unwrap_or_default();
     items.iter().filter(|event| event["reason"] == reason).count()
 }
@@ -79,13 +79,13 @@ async fn herd(daemon: &Daemon, slug: &str, count: usize) -> BTreeSet<String> {
     let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(count));
     let (address, host, token) = (daemon.proxy, daemon.host(slug), daemon.token(&[slug]));
     let mut all = JoinSet::new();
-    for n in 0..count {
+    for _ in 0..count {
         let (barrier, host, token) = (barrier.clone(), host.clone(), token.clone());
         all.spawn(async move {
             let mut connection = http::Connection::open(address).await.expect("connected");
             connection.ready().await.expect("open");
             barrier.wait().await;
-            connection.send(http::request("GET", &host, &format!("/{n}"), Some(&token), &[], "")).await
+            connection.send(http::request("GET", &host, "/herd", Some(&token), &[], "")).await
         });
     }
     let mut boots = BTreeSet::new();

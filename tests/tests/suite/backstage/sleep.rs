@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use orbitd_tests::{paths, processes, swap::Swap, wait::seconds};
 
-use super::{backstage, entities, identities};
+use super::{backstage, component, entities, identities};
 
 #[tokio::test]
 async fn a_suspended_backstage_is_small_and_back_at_once() {
@@ -14,7 +14,7 @@ async fn a_suspended_backstage_is_small_and_back_at_once() {
     };
     let daemon = backstage().await;
     let before = identities(&daemon);
-    let awake = entities(&daemon, "acme", "component").await.expect("the catalogue");
+    let awake = component(&daemon, "acme", "acme-storefront").await;
     let suspended = daemon.admin().call("POST", "/v1/workspaces/acme/suspend", None).await;
     assert_eq!(suspended.status, 202, "{}", suspended.text());
     daemon.admin().until("acme", "suspended", seconds(60), |one| one["status"]["phase"] == "suspended").await;
@@ -28,7 +28,7 @@ async fn a_suspended_backstage_is_small_and_back_at_once() {
     let began = Instant::now();
     let woken = entities(&daemon, "acme", "component").await.expect("the catalogue");
     println!("its catalogue after {:?}", began.elapsed());
-    assert_eq!(woken, awake);
+    assert!(awake.iter().all(|name| woken.contains(name)), "{woken:?}");
     assert_eq!(identities(&daemon), before, "the same processes");
     assert!(began.elapsed() < seconds(5));
 }
