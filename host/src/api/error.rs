@@ -132,8 +132,10 @@ impl From<LifecycleError> for Problem {
             LifecycleError::Exists(_) => Kind::Exists,
             LifecycleError::NotOwner { .. } => Kind::NotOwner,
             LifecycleError::Deleting(_) => Kind::Deleting,
-            LifecycleError::Busy(_) => Kind::Busy,
             LifecycleError::Invalid(_) => Kind::Invalid,
+            LifecycleError::NoBackup(_) => Kind::NotFound,
+            LifecycleError::BackupStore(_) | LifecycleError::Database(_) => Kind::Unavailable,
+            LifecycleError::Busy(_) => Kind::Busy,
             LifecycleError::RegistryUnavailable(_) => Kind::Unavailable,
             LifecycleError::Registry(reason) => {
                 // What the database said is for the operator's log.

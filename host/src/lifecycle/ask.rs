@@ -40,7 +40,9 @@ impl Workspaces {
         match tokio::time::timeout(HEARD_WITHIN, heard).await {
             // A newer wish took its place: that one is what counts now.
             Ok(Ok(()) | Err(_)) => self.get(slug).await,
-            Err(_) => Err(LifecycleError::Busy(slug.clone())),
+            Err(_) => Err(LifecycleError::Busy(format!(
+                "the workspace {slug} is in the middle of something else (a start, a rollout); try again"
+            ))),
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) fn run(shared: &Arc<Shared>, hints: mpsc::Receiver<WorkspaceId>, trac
     tracker.spawn(scan(shared.clone()));
     tracker.spawn(memory::guard(shared.clone()));
     tracker.spawn(warm::keep(shared.clone()));
+    tracker.spawn(super::backup::run_schedule(shared.clone()));
+    tracker.spawn(super::kept::run(shared.clone()));
     tracker.spawn(follow(shared.clone(), hints));
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    backup::Backups,
     live::LiveState,
     memory::{Awake, Usage},
     metrics::Metrics,
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub alerts: Arc<Alerts>,
     /// Who may start an instance now.
     pub starting: Starters,
+    pub backups: Backups,
     /// Who is rolled out, and who waits for that.
     pub turns: Turns,
     /// What was asked of sleeping and waking.
@@ -81,11 +83,12 @@ pub(super) struct Ingredients {
     pub parts: super::Parts,
     pub driver: Arc<dyn Driver>,
     pub provisioner: Arc<dyn Provisioner>,
+    pub backups: Backups,
 }
 
 impl Shared {
     pub(super) fn new(from: Ingredients) -> Self {
-        let Ingredients { parts, driver, provisioner } = from;
+        let Ingredients { parts, driver, provisioner, backups } = from;
         Self {
             starting: Starters::new(parts.settings.instances.max_starting),
             alerts: parts.alerts,
@@ -105,6 +108,7 @@ impl Shared {
             metrics: Arc::default(),
             wishes: Wishes::default(),
             starts: Starts::default(),
+            backups,
             admission: Arc::default(),
             stopping: CancellationToken::new(),
             usage: Mutex::default(),

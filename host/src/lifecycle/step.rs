@@ -12,7 +12,10 @@
 //!   database takes one    Start trial, on a copy ─▶ Probe… ─▶ Terminate it ─▶ Bury ─▶ as restart, with a revision that is proven
 //!   restart               Hold ─▶ Cut ─▶ Terminate ─▶ (Kill) ─▶ Bury ─▶ Start ─▶ Probe… ─▶ serving, requests go on
 //!
+//!  password   RotateLogin ─▶ as a restart, with the new one ─▶ CloseLogin once no instance has the old one
+//!  restore    FetchRestore ─▶ Hold ─▶ Terminate ─▶ Bury ─▶ LoadRestore ─▶ Start
 //!  asleep:   Hold ─▶ Cut ─▶ Suspend … Resume          or as stopped, until it is wanted awake
+//!
 //!  stopped:  Hold ─▶ Cut ─▶ Terminate ─▶ Bury          deleting: Terminate ─▶ Bury ─▶ DropDatabase ─▶ Forget
 //! ```
 //!
@@ -22,13 +25,14 @@
 //! nothing is dropped while a process lives; the newest wish wins, whatever is under way.
 
 mod leaving;
+mod side_by_side;
 mod why;
 
 use time::{Duration, OffsetDateTime};
 
 use super::{
     backoff::FORGIVEN_AFTER,
-    facts::{Config, EndingFacts, Facts, InstanceFacts, Leave, ProcessFacts, Role, Turn},
+    facts::{Config, EndingFacts, Facts, InstanceFacts, Leave, ProcessFacts, Restoring, Role, Turn},
 };
 use crate::{
     ids::{Digest, InstanceId},
@@ -55,6 +59,14 @@ const CUT_PAUSE: Duration = Duration::seconds(2);
 pub(super) enum Step {
     /// Clear the backoff, give a failed revision another chance.
     AcknowledgeRestart,
+    /// Make the login with the new database password.
+    RotateLogin,
+    /// Close the old one.
+    CloseLogin,
+    /// Fetch and check the backup that is to be restored.
+    FetchRestore,
+    /// Replace the database by it.
+    LoadRestore,
     Render,
     Provision,
     /// Stand in the queue of rollouts.
@@ -96,6 +108,8 @@ pub(super) fn next_step(facts: &Facts, now: OffsetDateTime) -> Step {
     let mut look = Look { facts, now, wake: None };
     look.endings()
         .or_else(|| look.teardown())
+        .or_else(|| look.restore())
+        .or_else(|| look.login())
         .or_else(|| look.spec())
         .or_else(|| look.mains())
         .unwrap_or(Step::Rest(look.wake))
@@ -143,6 +157,44 @@ impl Look<'_> {
             None if self.facts.has_database => Step::DropDatabase,
             None => Step::Forget,
         })
+    }
+
+    /// A backup goes in when no instance is on the database; until it is here, what serves goes on.
+    fn restore(&mut self) -> Option<Step> {
+        match self.facts.restore {
+            Restoring::No => None,
+            Restoring::Wanted(Some(at)) if self.now < at => {
+                self.wait(at);
+                // What was made of a backup does not come up without it.
+                self.facts.active.is_none().then_some(Step::Rest(self.wake))
+            }
+            Restoring::Wanted(_) => Some(Step::FetchRestore),
+            Restoring::Fetched if !self.facts.has_database => Some(Step::Provision),
+            Restoring::Fetched if self.facts.instances.is_empty() => Some(Step::LoadRestore),
+            Restoring::Fetched => {
+                let facts = self.facts;
+                let trial = self.end_trial(Why::Restore);
+                let step = trial.or_else(|| facts.mains().find_map(|main| self.leave(main, Why::Restore)));
+                Some(step.unwrap_or(Step::Rest(self.wake)))
+            }
+        }
+    }
+
+    /// The old login is closed before another is made: there are two.
+    fn login(&mut self) -> Option<Step> {
+        let facts = self.facts;
+        let step = match facts.retiring {
+            Some(before) if facts.instances.iter().all(|instance| instance.id >= before) => Step::CloseLogin,
+            None if facts.rotation_asked => Step::RotateLogin,
+            _ => return None,
+        };
+        match facts.login_after {
+            Some(at) if self.now < at => {
+                self.wait(at);
+                None
+            }
+            _ => Some(step),
+        }
     }
 
     fn spec(&mut self) -> Option<Step> {
@@ -287,68 +339,6 @@ impl Look<'_> {
             Some(trial) if trial.revision == wanted && !trial.is_proven() => self.checks(trial),
             Some(_) => self.end_trial(Why::Superseded),
         }
-    }
-
-    fn two(&mut self, blue: &InstanceFacts, green: &InstanceFacts) -> Option<Step> {
-        if let Some(step) = self.end_trial(Why::Superseded) {
-            return Some(step);
-        }
-        match green.process {
-            ProcessFacts::Serving { since, .. } => self.bake(blue, green, since),
-            ProcessFacts::Starting { .. } | ProcessFacts::Gone => {
-                if let Some(why) = self.facts.misfit(green) {
-                    return Some(Step::Terminate(green.id, why));
-                }
-                if blue.drain.is_some() {
-                    return Some(Step::Readmit(blue.id));
-                }
-                self.checks(blue).or_else(|| self.checks(green))
-            }
-        }
-    }
-
-    /// Green has the traffic, blue stands by.
-    fn bake(&mut self, blue: &InstanceFacts, green: &InstanceFacts, since: OffsetDateTime) -> Option<Step> {
-        if green.drain.is_some() {
-            return Some(Step::Readmit(green.id));
-        }
-        if let ProcessFacts::Starting { probes, .. } = blue.process {
-            // Found by a new daemon, which has proven green first: it gets its chance to stand by.
-            let step = if probes < MIN_PROBES { self.checks(blue) } else { None };
-            return step.or_else(|| (probes >= MIN_PROBES).then_some(Step::Terminate(blue.id, Why::Surplus)));
-        }
-        let Some(drain) = blue.drain.filter(|drain| drain.leave == Leave::Retired) else {
-            return Some(Step::Retire(blue.id));
-        };
-        if let Some(step) = self.checks(green) {
-            return Some(step);
-        }
-        // A newer wish does not wait for the bake: green was better than nothing, and there is no third place.
-        let superseded = self.facts.misfit(green).is_some();
-        let baked = self.now >= since + self.facts.bake;
-        if baked && !superseded && self.facts.is_baking() {
-            return Some(Step::Confirm);
-        }
-        if !baked {
-            self.wait(since + self.facts.bake);
-        }
-        if !drain.idle {
-            if self.now < drain.deadline {
-                self.wait(drain.deadline);
-                return None;
-            }
-            match drain.cut_at {
-                None => return Some(Step::Cut(blue.id)),
-                Some(at) if self.now < at + CUT_PAUSE => {
-                    self.wait(at + CUT_PAUSE);
-                    return None;
-                }
-                // Requests that are still on it have had their time.
-                Some(_) => {}
-            }
-        }
-        let why = if superseded { Why::Superseded } else { Why::Replaced };
-        (baked || superseded).then_some(Step::Terminate(blue.id, why))
     }
 
     fn end_trial(&mut self, why: Why) -> Option<Step> {

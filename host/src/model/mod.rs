@@ -3,6 +3,7 @@
 //! controller in `lifecycle` writes statuses. Everything here is plain data.
 
 mod backup;
+mod kept;
 mod login;
 mod share;
 mod sleep;
@@ -11,6 +12,7 @@ mod status;
 mod tier;
 
 pub use backup::{Backup, BackupReason, Part, Restore};
+pub use kept::KeptDatabase;
 pub use login::{Login, Slot};
 pub use share::Share;
 pub use sleep::{Rung, Sleep, SleepCause};

@@ -5,6 +5,10 @@
 pub(in crate::lifecycle) enum Why {
     NewConfiguration,
     Restart,
+    /// It has the old database password.
+    Password,
+    /// Its database is to be replaced by a backup.
+    Restore,
     /// A failed newer instance has left traces in its database.
     Renewal,
     /// Its successor has outlived its bake.
@@ -36,6 +40,8 @@ impl Why {
         match self {
             Self::NewConfiguration => "new configuration",
             Self::Restart => "restarting",
+            Self::Password => "new database password",
+            Self::Restore => "restoring a backup",
             Self::Renewal => "restarting after a failed rollout",
             Self::Replaced => "replaced",
             Self::Proven => "proven",
