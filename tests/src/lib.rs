@@ -10,6 +10,7 @@
 //! * [`wait::until`]: the only way to wait.
 
 pub mod admin;
+pub mod binding;
 pub mod chromium;
 pub mod daemon;
 pub mod http;

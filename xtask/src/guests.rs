@@ -16,8 +16,13 @@ use clap::Parser;
 use orbit_authoring::rust::{self, DEBIAN_PACKAGES, TARGET, Toolchain};
 
 /// Shipped policies go to `policies/modules`, test fixtures to `policies/modules/fixtures`.
-const POLICIES: &[(&str, &str)] =
-    &[("route-plugins", ""), ("claims", ""), ("render-app-config", ""), ("hostile", "fixtures")];
+const POLICIES: &[(&str, &str)] = &[
+    ("route-plugins", ""),
+    ("claims", ""),
+    ("render-app-config", ""),
+    ("hostile", "fixtures"),
+    ("headers", "fixtures"),
+];
 
 /// `(component (import "f" (func)))`: asks for what no policy gets. For tests.
 const IMPORTS: &[u8] = b"\0asm\x0d\0\x01\0\x07\x05\x01\x40\0\x01\0\x0a\x06\x01\0\x01f\x01\0";

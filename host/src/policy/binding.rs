@@ -106,6 +106,9 @@ pub struct LimitSettings {
     /// Linear memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<usize>,
+    /// Entries of each table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_elements: Option<usize>,
     /// Everything in one answer together.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_bytes: Option<usize>,
@@ -229,15 +232,17 @@ impl Next {
 impl LimitSettings {
     /// The limits, with what the world has where nothing is said.
     pub fn limits(&self, world: World) -> Result<Limits, String> {
-        let defaults = default_limits(world);
+        let defaults = Limits::of(world);
         let limits = Limits {
             budget: self.budget_ms.map_or(defaults.budget, Duration::from_millis),
             memory_bytes: self.memory_bytes.unwrap_or(defaults.memory_bytes),
+            table_elements: self.table_elements.unwrap_or(defaults.table_elements),
             result_bytes: self.result_bytes.unwrap_or(defaults.result_bytes),
         };
         for (key, value, least, most) in [
-            ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
+            ("budget_ms", limits.budget.as_millis() as usize, 10, 5_000),
             ("memory_bytes", limits.memory_bytes, 64 << 10, 64 << 20),
+            ("table_elements", limits.table_elements, 1, 20_000),
             ("result_bytes", limits.result_bytes, 1 << 10, 16 << 20),
         ] {
             if !(least..=most).contains(&value) {
@@ -250,11 +255,7 @@ impl LimitSettings {
 
 /// What a call may use where the binding says nothing.
 pub fn default_limits(world: World) -> Limits {
-    let (budget_ms, memory_bytes, result_bytes) = match world {
-        World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
-        World::Renderer => (500, 32 << 20, 4 << 20),
-    };
-    Limits { budget: Duration::from_millis(budget_ms), memory_bytes, result_bytes }
+    Limits::of(world)
 }
 
 /// A file that a binding names (as `key`): it must lie in the policies folder, symbolic links followed.

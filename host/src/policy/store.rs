@@ -151,11 +151,14 @@ impl Policies {
         blocking(move || policies.load(true)).await
     }
 
-    /// What the files look like now, if that is not what was loaded last.
+    /// The files that don't look as they did when they were loaded last, and how they look now.
     pub(super) fn changed(&self) -> Option<Fingerprint> {
         let loading = self.loading.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let now = loading.loader.fingerprint();
-        (now != loading.seen).then_some(now)
+        let gone = loading.seen.keys().filter(|path| !now.contains_key(*path)).map(|path| (path.clone(), None));
+        let mut changed: Fingerprint = gone.collect();
+        changed.extend(now.into_iter().filter(|(path, stat)| loading.seen.get(path) != Some(stat)));
+        (!changed.is_empty()).then_some(changed)
     }
 
     pub(super) fn folder(&self) -> Option<PathBuf> {

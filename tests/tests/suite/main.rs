@@ -16,3 +16,4 @@ mod policies;
 mod policy_rollout;
 mod tokens;
 mod wrong_input;
+mod zoo;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, World};
+use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, Terms, World};
 use time::OffsetDateTime;
 
 use super::{Fault, Loader, version::Version};
@@ -23,8 +23,12 @@ use crate::{
 };
 
 /// One set of inputs: equal keys are the same policy, which is then not loaded again.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+///
+/// The tier is part of it: what one tier's requests do to a policy (it turns out slow, it takes all of its slots) must not be felt in
+/// another.
+#[derive(PartialEq, Eq, Hash, Clone)]
 pub(super) struct Key {
+    tier: TierName,
     world: World,
     digest: Digest,
     settings: Digest,
@@ -60,7 +64,7 @@ pub(super) struct Outcome {
 /// What the loader needs of each world's policy.
 pub(super) trait Kind: Decides + Sized {
     const WORLD: World;
-    fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError>;
+    fn load(compiler: &Compiler, code: &Compiled, terms: Terms<'_>) -> Result<Self, LoadError>;
     fn alive(loader: &mut Loader) -> &mut Alive<Self>;
     fn about(policy: &Self) -> &About;
     fn inputs(policy: &Self) -> Vec<String>;
@@ -71,8 +75,8 @@ macro_rules! kind {
     ($policy:ty, $world:expr, $field:ident, $roles:expr) => {
         impl Kind for $policy {
             const WORLD: World = $world;
-            fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError> {
-                <$policy>::load(compiler, code, settings, limits)
+            fn load(compiler: &Compiler, code: &Compiled, terms: Terms<'_>) -> Result<Self, LoadError> {
+                <$policy>::load(compiler, code, terms)
             }
             fn alive(loader: &mut Loader) -> &mut Alive<Self> {
                 &mut loader.$field
@@ -128,6 +132,7 @@ impl Loader {
     /// The policy itself: the one that lives already, or a new one.
     fn loaded<P: Kind>(&mut self, version: &Version, place: &mut Place<'_>) -> Result<Arc<Loaded<P>>, Fault> {
         let key = Key {
+            tier: place.tier.clone(),
             world: P::WORLD,
             digest: version.digest,
             settings: version.settings_digest(),
@@ -149,7 +154,9 @@ impl Loader {
                 code
             }
         };
-        let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
+        let slots = self.slots.of(place.tier);
+        let terms = Terms { settings: &version.settings, limits: version.limits, slots };
+        let policy = P::load(&self.compiler, &code, terms).map_err(named)?;
         self.fits(P::WORLD, version, &P::about(&policy).settings_schema, place)?;
         let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));

@@ -11,6 +11,7 @@ mod files;
 mod own_cases;
 mod roles;
 mod settings;
+mod shares;
 mod version;
 
 use std::{
@@ -34,8 +35,9 @@ use super::{
 use crate::ids::{Digest, TierName};
 use bind::{Alive, Outcome, Place};
 use own_cases::Passed;
+use shares::Shares;
 
-pub(super) use files::Fingerprint;
+pub(super) use files::{Fingerprint, Stat};
 
 /// What a look at the folder came to.
 pub(super) struct Look {
@@ -49,6 +51,7 @@ pub(super) struct Loader {
     folder: PathBuf,
     compiler: Compiler,
     metrics: PolicyMetrics,
+    slots: Shares,
     routers: Alive<Router>,
     authorizers: Alive<Authorizer>,
     renderers: Alive<Renderer>,
@@ -91,6 +94,7 @@ impl Loader {
             worker,
             recorder,
             wake,
+            slots: Shares::default(),
             routers: HashMap::new(),
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
@@ -143,6 +147,7 @@ impl Loader {
                 loaded.tiers.insert(tier.clone(), previous.clone());
             }
         }
+        self.slots.retain(|tier| loaded.tiers.contains_key(tier));
         self.routers.retain(|_, policy| policy.strong_count() > 0);
         self.authorizers.retain(|_, policy| policy.strong_count() > 0);
         self.renderers.retain(|_, policy| policy.strong_count() > 0);
