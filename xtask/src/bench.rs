@@ -8,7 +8,7 @@ use crate::{guests, paths, services, stages::Stages};
 pub fn run() -> Result<()> {
     let mut stages = Stages::default();
     stages.run("services", || services::install(services::Need::Bench))?;
-    stages.run("guest policies", || guests::run(&guests::Args { force: false }))?;
+    stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: false }))?;
     stages.run("building", || {
         let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
         paths::run(paths::cargo().args(build))

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
-use super::{testing, *};
+use super::{remote::RemoteOptions, testing, *};
 use crate::{
     ids::{Slug, TierName},
     settings::DecisionLogSettings,
@@ -47,6 +47,8 @@ impl Folder {
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
             rollouts_folder: Some(self.dir.path().join("rollouts")),
+            remote: RemoteOptions::offline(self.dir.path().join("modules")),
+            accepted_versions: Some(self.dir.path().join("versions.json")),
             decision_log: DecisionLogSettings::default(),
         })
         .expect("opened")
@@ -284,6 +286,8 @@ fn a_missing_folder_says_which() {
         cache_key: [1; 32],
         isolation: Isolation::InProcess,
         rollouts_folder: None,
+        remote: RemoteOptions::offline(dir.path().join("modules")),
+        accepted_versions: Some(dir.path().join("versions.json")),
         decision_log: DecisionLogSettings::default(),
     };
     let error = Policies::open(options).err().expect("no folder").to_string();

@@ -18,6 +18,7 @@ use crate::{
         rollout::Record,
         set::TierPolicies,
         status::PolicyInfo,
+        trust::Statement,
         view,
     },
 };
@@ -51,6 +52,8 @@ pub(super) struct Place<'a> {
     pub compiled: &'a mut HashMap<Digest, Compiled>,
     /// What the ledger is to know if the whole tier loads.
     pub outcomes: Vec<Outcome>,
+    /// What the tier is to have accepted then.
+    pub signed: Vec<Statement>,
 }
 
 /// What became of one binding.
@@ -114,6 +117,13 @@ impl Loader {
         let before = place.previous.into_iter().flat_map(|tier| P::roles(tier)).map(|role| &role.active.info);
         let set_version = before.filter(|info| info.binding == binding).find(same).map(|info| info.set_version);
         let about = P::about(&policy.policy);
+        if let Some(signed) = &version.signed {
+            let known = signed.statement.check_name(&about.name);
+            known.and_then(|()| self.accepted.check(place.tier, &signed.statement)).map_err(|reason| {
+                let reason = format!("module {} ({}): {reason}", version.module, version.digest.short());
+                Fault::of(P::WORLD, Some(version.digest), reason)
+            })?;
+        }
         let info = PolicyInfo {
             binding: binding.to_owned(),
             world: P::WORLD.name(),
@@ -124,6 +134,7 @@ impl Loader {
             settings_digest,
             active_since: since,
             set_version: set_version.unwrap_or(place.set_version),
+            signed: version.signed.as_ref().map(Into::into),
         };
         tracing::debug!(tier = %place.tier, binding, policy = info.policy, digest = %info.digest, "policy bound");
         Ok((policy, info))
@@ -149,7 +160,7 @@ impl Loader {
         let code = match place.compiled.get(&version.digest) {
             Some(code) => code.clone(),
             None => {
-                let code = self.compiler.compile(&version.bytes).map_err(named)?;
+                let code = self.compiler.compile_as(&version.bytes, version.class.shape()).map_err(named)?;
                 place.compiled.insert(version.digest, code.clone());
                 code
             }

@@ -37,7 +37,7 @@ impl Loader {
         let bad = |reason| Fault::of(P::WORLD, None, reason);
         let budget = &binding.budget;
         budget.check().map_err(bad)?;
-        let mut file = self.resolve(P::WORLD, binding)?;
+        let mut file = self.resolve(P::WORLD, binding, place.file.trust.as_ref())?;
         file.settings_at = Some(settings_at(&name, false));
         let mut record = self.ledger.record(place.tier.as_str(), &name).cloned().unwrap_or_default();
         if record.heed(file.id()) {
@@ -58,6 +58,8 @@ impl Loader {
         };
         let active = self.bound::<P>(&name, &serving, since, trial, budget, place)?;
         if verdict.serves == Serves::File {
+            // A version on trial is not accepted yet: it may be rolled back.
+            place.signed.extend(serving.signed.as_ref().map(|signed| signed.statement.clone()));
             self.pass_own_cases(P::WORLD, binding, &serving, place)?;
         }
         let mut modules = vec![(serving.digest, serving.bytes.clone())];
@@ -85,7 +87,7 @@ impl Loader {
             return Ok(None);
         };
         let audience = rules.audience().map_err(bad)?;
-        let mut version = self.resolve(P::WORLD, &as_binding)?;
+        let mut version = self.resolve(P::WORLD, &as_binding, place.file.trust.as_ref())?;
         version.settings_at = Some(settings_at(name, binding.next_has_settings()));
         if version.id() == serving.id() {
             record.tries(None);

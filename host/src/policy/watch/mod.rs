@@ -1,4 +1,5 @@
-//! Sees that a policy file was saved, and when the saving is over; and that an error budget is spent.
+//! Sees that a policy file was saved, and when the saving is over; that a module was pulled; and that an error budget is
+//! spent.
 //!
 //! The file system's events are a hint (they can be lost, and not every file system has them); comparing size, inode and times
 //! every second is the truth. What the events add is *how* a file changed: a file that was renamed into place is whole and is
@@ -23,8 +24,12 @@ const GATHER: Duration = Duration::from_millis(5);
 const MAX_EVENTS: usize = 1024;
 
 impl Policies {
-    /// Follows the files until `cancel`. Returns early only for the empty default, which has no files.
+    /// Follows files and registries until `cancel`. Returns early only for the empty default, which has neither.
     pub async fn watch(self: Arc<Self>, cancel: CancellationToken) {
+        tokio::join!(self.follow_registries(cancel.clone()), self.follow_files(cancel));
+    }
+
+    async fn follow_files(self: &Arc<Self>, cancel: CancellationToken) {
         let Some(folder) = self.folder() else { return };
         let (sender, mut events) = mpsc::channel(MAX_EVENTS);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -40,13 +45,23 @@ impl Policies {
         let mut writes = Writes::default();
         let mut look_at = Instant::now() + POLL;
         loop {
-            // Cancel-safe: `recv`, `sleep_until`, `notified` and `cancelled` lose nothing.
+            // Cancel-safe: `recv`, `sleep_until`, `notified`, `registry_news` and `cancelled` lose nothing.
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep_until(look_at) => {}
                 () = self.spent.notified() => {
                     let policies = self.clone();
                     blocking(move || policies.enforce_budgets()).await;
+                    continue;
+                }
+                () = self.registry_news() => {
+                    let policies = self.clone();
+                    if blocking(move || policies.changed()).await.is_none() {
+                        // That nothing could be pulled changes no file.
+                        self.load_now().await;
+                    } else {
+                        look_at = Instant::now();
+                    }
                     continue;
                 }
                 Some(event) = events.recv(), if hinted => {
@@ -77,10 +92,14 @@ impl Policies {
             return wait;
         }
         writes.forget();
+        self.load_now().await;
+        POLL
+    }
+
+    async fn load_now(self: &Arc<Self>) {
         let policies = self.clone();
         if let Err(error) = blocking(move || policies.load(false)).await {
             tracing::warn!(%error, "cannot look at the policies; the loaded ones keep serving");
         }
-        POLL
     }
 }
