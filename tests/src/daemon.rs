@@ -128,7 +128,8 @@ impl Setup {
         write("jwks.json", issuer.jwks().to_string());
         let module = paths::repository().join("policies/modules/claims.wasm");
         assert!(module.is_file(), "{} is not built: run `make guests`", module.display());
-        world::copy_tree(&paths::repository().join("policies"), &dir.join("policies")).expect("policies are copied");
+        world::copy_policies(&paths::repository().join("policies"), &dir.join("policies"))
+            .expect("policies are copied");
         if self.kind == Kind::Stateless {
             world::stateless_echo(&dir.join("distribution")).expect("the stand-in is copied");
         }

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod demo;
 mod distribution;
+mod fuzz;
 mod guests;
 mod paths;
 mod services;
@@ -26,6 +27,8 @@ enum Verb {
     Bench,
     /// Builds the guest policies into `policies/modules`.
     Guests(guests::Args),
+    /// Damages policy modules and looks for panics in the engine.
+    Fuzz(fuzz::Args),
     /// Formatting, lints, licences.
     Check,
     /// Installs the pinned Backstage into the cache and prints its path.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench => bench::run(),
         Verb::Guests(args) => guests::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Check => check::run(),
         Verb::Distribution => distribution::install().map(|path| println!("{}", path.display())),
         Verb::Services => services::install(services::Need::Bench),

@@ -20,7 +20,7 @@ use crate::{
     driver::Distribution,
     identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
-    policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key},
+    policy::{Isolation, Policies, PolicyError, PolicyOptions, load_or_create_cache_key, remote::RemoteOptions},
     proxy::{Proxy, ProxyParts},
     settings::Settings,
     source::{DirectorySource, Source},
@@ -90,10 +90,21 @@ pub async fn open_policies(
         cache_key,
         isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
         rollouts_folder: Some(data_dir.policy_rollouts()),
+        remote: RemoteOptions {
+            folder: data_dir.policy_modules(),
+            accounts: settings.oci.accounts.clone(),
+            poll: Duration::from_secs(settings.oci.poll_s.max(1)),
+        },
+        accepted_versions: Some(data_dir.policy_versions()),
         decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
-    let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
+    let policies = match policies {
+        Err(error @ PolicyError::Folder(_)) => {
+            return Err(error).context("set policies_dir to the folder with <tier>.toml");
+        }
+        opened => opened?,
+    };
     policies.metrics().register(metrics);
     Ok(policies)
 }

@@ -128,6 +128,16 @@ impl DataDir {
         self.path.join("policy-rollouts")
     }
 
+    /// Policy modules that were pulled from registries.
+    pub fn policy_modules(&self) -> PathBuf {
+        self.path.join("policy-modules")
+    }
+
+    /// The newest signed versions of policies that were ever accepted.
+    pub fn policy_versions(&self) -> PathBuf {
+        self.path.join("policy-versions.json")
+    }
+
     /// One life of a workspace: its database, run directories and logs. Another life of the slug has another home.
     pub fn workspace_home(&self, slug: &Slug, id: WorkspaceId) -> PathBuf {
         self.path.join("workspaces").join(format!("{slug}-{}", tail(id)))

@@ -4,12 +4,14 @@
 mod backups;
 mod decision_log;
 mod load;
+mod oci;
 mod postgres;
 mod provisioner;
 
 pub use backups::{BackupSettings, S3Settings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use oci::{OciAccount, OciSettings};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
@@ -42,6 +44,8 @@ pub struct Settings {
     pub internal: InternalSettings,
     /// Whose tokens are believed.
     pub auth: AuthSettings,
+    /// Registries that policies come from.
+    pub oci: OciSettings,
     /// Where workspaces' desired config comes from.
     pub source: SourceSettings,
     /// How instances run.
@@ -240,6 +244,7 @@ impl Default for Settings {
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
             auth: AuthSettings::default(),
+            oci: OciSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
             provisioner: ProvisionerSettings::default(),

@@ -6,11 +6,16 @@
 mod authoring;
 mod backstage;
 mod crashpoints;
+mod decision_log;
+mod distribution_of_policies;
 mod fixtures;
 mod floors;
 mod front;
 mod isolation;
+mod languages;
 mod lifecycle;
 mod policies;
+mod policy_rollout;
 mod tokens;
 mod wrong_input;
+mod zoo;

@@ -11,10 +11,7 @@ use super::{
     Failure, Global, output,
     workbench::{Module, Workbench, settings},
 };
-use crate::{
-    ids::Digest,
-    policy::{Single, default_limits},
-};
+use crate::{ids::Digest, policy::Single};
 
 const EXAMPLES: &str = "\
 Looks at a module as a daemon would: reads it, compiles it in a limited process, lets it describe itself and take its settings.
@@ -167,7 +164,7 @@ fn look(
         ),
     );
     ok("compile", format!("{:.0} ms, in a process with limits", took.as_secs_f64() * 1e3));
-    let policy = match Single::load(&bench.compiler, &compiled, world, settings, default_limits(world)) {
+    let policy = match Single::load(&bench.compiler, &compiled, world, settings, module.class().default_limits(world)) {
         Ok(policy) => policy,
         Err(LoadError::Settings(reason)) if given => return Err(("settings", format!("it refuses them: {reason}"))),
         // Not the module's fault: it has none yet.

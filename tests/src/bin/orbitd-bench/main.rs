@@ -6,6 +6,7 @@
 
 mod load;
 mod peers;
+mod policy;
 mod report;
 
 use std::{path::PathBuf, time::Duration};
@@ -85,6 +86,8 @@ async fn main() -> Result<()> {
     report.row("proxy.unseen_tokens_cpu_us_per_request", unseen, "us", "nginx", Some(unseen / theirs))?;
     let memory = processes::resident_kib(daemon.pid());
     report.row("daemon.resident_memory", memory as f64 / 1024.0, "MiB", "", None)?;
+    policy::decisions(&mut report)?;
+    policy::swaps(&mut report, &daemon).await?;
     report.print();
     Ok(())
 }
