@@ -28,7 +28,7 @@ pub mod remote;
 pub mod replay;
 mod role;
 mod rollout;
-mod schema;
+pub mod schema;
 mod set;
 mod single;
 mod status;
