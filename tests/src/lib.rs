@@ -14,6 +14,7 @@ pub mod binding;
 pub mod chromium;
 pub mod daemon;
 pub mod http;
+pub mod kill_rig;
 pub mod load;
 pub mod mixed;
 pub mod paths;

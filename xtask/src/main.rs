@@ -7,6 +7,7 @@ mod demo;
 mod distribution;
 mod fuzz;
 mod guests;
+mod nightly;
 mod paths;
 mod services;
 mod stages;
@@ -25,6 +26,8 @@ enum Verb {
     Test(test::Args),
     /// Measures orbitd beside nginx.
     Bench,
+    /// Kills the daemon at all pairs of crash points, and at random under mixed operations.
+    Nightly,
     /// Builds the guest policies into `policies/modules`.
     Guests(guests::Args),
     /// Damages policy modules and looks for panics in the engine.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Test(args) => test::run(&args),
         Verb::Bench => bench::run(),
+        Verb::Nightly => nightly::run(),
         Verb::Guests(args) => guests::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Check => check::run(),

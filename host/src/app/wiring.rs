@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::listeners::Addresses;
 use crate::{
-    api::{self, AdminToken, ApiState},
+    alerts::Alerts,
+    api::{self, AdminToken, ApiState, UpgradeHandle},
     authn::{Authenticator, Logins},
     db::{DataDir, Place, Registry},
     directory::{Directory, InternalPaths},
@@ -47,6 +48,8 @@ pub struct Shared {
     pub admin_token: AdminToken,
     /// Set once everything is loaded: `/readyz`.
     pub ready: Arc<AtomicBool>,
+    /// Asks for an upgrade.
+    pub upgrade: UpgradeHandle,
 }
 
 /// The registry: in the data directory, or on the server that the settings name.
@@ -166,6 +169,8 @@ pub struct LifecycleParts {
     pub data_dir: Arc<DataDir>,
     /// Opened.
     pub registry: Registry,
+    /// Told what waits for a person.
+    pub alerts: Arc<Alerts>,
     /// Opened.
     pub distribution: Distribution,
     /// Loaded.
@@ -187,6 +192,7 @@ pub async fn start_lifecycle(
         directory: directory.clone(),
         hints,
         internal_paths: parts.internal_paths,
+        alerts: parts.alerts,
         policies: parts.policies,
         distribution: parts.distribution,
         proxy_port: parts.addresses.proxy.port(),
@@ -231,6 +237,7 @@ pub async fn serve_admin(
         metrics,
         token: shared.admin_token,
         ready: shared.ready,
+        upgrade: shared.upgrade,
         proxy: shared.settings.proxy.clone(),
         proxy_port: shared.addresses.proxy.port(),
         hosts: shared.settings.admin.hosts.clone(),

@@ -1,14 +1,18 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod alerts;
 mod backups;
+mod confine;
 mod decision_log;
 mod load;
 mod oci;
 mod postgres;
 mod provisioner;
 
+pub use alerts::{AlertSettings, WebhookFormat, WebhookSettings};
 pub use backups::{BackupSettings, S3Settings};
+pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 pub use oci::{OciAccount, OciSettings};
@@ -50,8 +54,12 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// How instances are kept apart.
+    pub confine: ConfineSettings,
     /// How their databases are made.
     pub provisioner: ProvisionerSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// Where backups of workspaces go.
     pub backups: BackupSettings,
     /// What orbitd says of itself.
@@ -247,7 +255,9 @@ impl Default for Settings {
             oci: OciSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            confine: ConfineSettings::default(),
             provisioner: ProvisionerSettings::default(),
+            alerts: AlertSettings::default(),
             backups: BackupSettings::default(),
             log: LogSettings::default(),
             decision_log: DecisionLogSettings::default(),
