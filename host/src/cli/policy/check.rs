@@ -14,7 +14,7 @@ use super::{
 use crate::{
     ids::Digest,
     policy::{
-        Single,
+        Class, Single,
         schema::{self, Complaint},
     },
 };
@@ -130,7 +130,11 @@ fn look(
         return Err(("file", format!("it ends early or is damaged: {reason}. Is it complete?")));
     }
     let digest = Digest::of(&module.bytes);
-    ok("file", format!("{} bytes of at most {MAX_MODULE_BYTES}, digest {}", module.bytes.len(), digest.short()));
+    let class = module.class();
+    ok(
+        "file",
+        format!("{} bytes of at most {}, digest {}", module.bytes.len(), class.shape().module_bytes, digest.short()),
+    );
     if !seen.component {
         return Err(("shape", "this is a core WebAssembly module, not a component: `orbitd policy build` makes one, and so does `wasm-tools component new`".into()));
     }
@@ -162,15 +166,20 @@ fn look(
     ok(
         "shape",
         format!(
-            "{} functions in {} core modules, {} bytes of code; {} KiB of memory at the start",
+            "{} functions in {} core modules, {} bytes of code; {} KiB of memory at the start{}",
             seen.functions,
             seen.core_modules,
             seen.code_bytes,
-            seen.initial_memory_bytes >> 10
+            seen.initial_memory_bytes >> 10,
+            if class == Class::Language {
+                "; it carries an interpreter: bind it with class = \"language\""
+            } else {
+                ""
+            }
         ),
     );
     ok("compile", format!("{:.0} ms, in a process with limits", took.as_secs_f64() * 1e3));
-    let limits = module.class().default_limits(world);
+    let limits = class.default_limits(world);
     let about =
         Single::describe(&bench.compiler, &compiled, world, limits).map_err(|error| ("describe", error.to_string()))?;
     checked.about = json!({
@@ -266,7 +275,7 @@ fn print(global: &Global, module: &Module, seen: &Inspection, checked: &Checked,
     if global.json {
         output::json(&json!({
             "file": module.path, "digest": Digest::of(&module.bytes), "ok": refused.is_none(), "refused": refused,
-            "world": checked.world, "spoken_versions": SPOKEN_VERSIONS, "about": checked.about,
+            "world": checked.world, "class": module.class(), "spoken_versions": SPOKEN_VERSIONS, "about": checked.about,
             "inspection": seen, "checks": checked.looks,
         }));
         return;
