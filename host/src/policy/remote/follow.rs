@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Kept, OciReference, Registries};
-use crate::{ids::Digest, settings::OciAccount};
+use crate::{ids::Digest, policy::store::blocking, settings::OciAccount};
 
 /// References followed; past it the rest is refused by the loader.
 pub const MAX_REFERENCES: usize = 256;
@@ -141,7 +141,8 @@ impl Remote {
         });
         looks.await;
         if !references.is_empty() {
-            self.kept.prune(&references);
+            let kept = self.kept.clone();
+            blocking(move || kept.prune(&references)).await;
         }
     }
 
@@ -170,7 +171,7 @@ impl Remote {
     }
 
     async fn look_at(&self, reference: &OciReference) -> Result<Digest, String> {
-        let entry = self.kept.entry(reference).filter(|entry| self.kept.module(&entry.module).is_some());
+        let entry = self.kept.entry(reference).filter(|entry| self.kept.has(&entry.module));
         if let Some(entry) = &entry {
             // What a digest names does not change: a pinned module needs no registry once it is here.
             let current = match reference.pinned() {
@@ -182,7 +183,10 @@ impl Remote {
             }
         }
         let pulled = self.registries.pull(reference).await.map_err(|error| chain(&error))?;
-        let entry = self.kept.put(reference, &pulled).map_err(|error| format!("cannot keep the module: {error}"))?;
+        // Megabytes to a disk, and waiting for them to be there.
+        let (kept, to_keep) = (self.kept.clone(), reference.clone());
+        let entry = blocking(move || kept.put(&to_keep, &pulled)).await;
+        let entry = entry.map_err(|error| format!("cannot keep the module: {error}"))?;
         tracing::info!(%reference, manifest = entry.manifest, digest = %entry.module, "a policy was pulled");
         Ok(entry.module)
     }
