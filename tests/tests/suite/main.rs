@@ -12,5 +12,6 @@ mod front;
 mod isolation;
 mod lifecycle;
 mod policies;
+mod rollouts;
 mod tokens;
 mod wrong_input;

@@ -36,7 +36,7 @@ impl Report {
     pub fn row(&mut self, row: &str, value: f64, unit: &str, peer: &str, ratio: Option<f64>) -> Result<()> {
         let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
         let line = json!({
-            "bench": "proxy", "row": row, "value": rounded(value), "unit": unit, "peer": peer,
+            "bench": row.split('.').next(), "row": row, "value": rounded(value), "unit": unit, "peer": peer,
             "ratio": ratio.map(rounded), "machine": self.machine,
         });
         writeln!(self.file, "{line}")?;
@@ -46,7 +46,7 @@ impl Report {
 
     /// The table.
     pub fn print(&self) {
-        println!("{:<44} {:>12}  {:<6} {:>8}", "row", "median", "unit", "/ nginx");
+        println!("{:<44} {:>12}  {:<6} {:>8}", "row", "value", "unit", "/ peer");
         for (row, value, unit, ratio) in &self.rows {
             let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
             println!("{row:<44} {value:>12.2}  {unit:<6} {ratio:>8}");
