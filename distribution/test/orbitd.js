@@ -139,7 +139,7 @@ class Launcher {
 
   send(message) {
     this.message = {
-      protocol: 1, boot_id: crypto.randomUUID(), boot_secret: crypto.randomBytes(32).toString('hex'), workspace: 'acme',
+      protocol: 1, boot_id: crypto.randomUUID(), boot_secret: crypto.randomBytes(32).toString('hex'), workspace: 'acme', socket: 'http.sock',
       config_files: [this.run.file('app-config.json'), this.run.file('host.json')], plugins: [], secret_files: {}, ...message,
     };
     this.child.stdio[3].write(`${JSON.stringify(this.message)}\n`);
@@ -164,8 +164,12 @@ class Launcher {
   }
 
   async get(url, headers = {}) {
-    const response = await fetch(`http://127.0.0.1:${this.message.port}${url}`, { headers });
-    return { status: response.status, headers: response.headers, text: await response.text() };
+    const response = await new Promise((resolve, reject) => {
+      http.get({ socketPath: this.run.file('http.sock'), path: url, headers: { connection: 'close', ...headers } }, resolve).on('error', reject);
+    });
+    const chunks = await response.toArray();
+    const fields = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
+    return { status: response.statusCode, headers: new Headers(fields), text: Buffer.concat(chunks).toString('utf8') };
   }
 
   async stop() {

@@ -2,6 +2,7 @@
 // One instance with every plugin wanted: what it reports, whom it lets in, what it shows, how it stops.
 const assert = require('node:assert/strict');
 const crypto = require('node:crypto');
+const path = require('node:path');
 const { test, before, after } = require('node:test');
 const { distribution, Signer, internalListener, freePort, until, runDirectory, Launcher, PROBE_TOKEN } = require('./orbitd');
 
@@ -58,6 +59,27 @@ test('proves its boot secret', async () => {
   assert.deepEqual(JSON.parse(text), { boot_id: instance.message.boot_id, pid: instance.child.pid, proof });
   for (const bad of ['', '?challenge=', '?challenge=xyz', '?challenge=abc', `?challenge=${'a'.repeat(130)}`, '?challenge=aa&challenge=bb'])
     assert.equal((await instance.get(`/.orbit/v1/boot${bad}`)).status, 400, bad);
+});
+
+test('its port is for its own plugins: nothing answers without the secret path', async () => {
+  const { loopbackSecret } = require(path.join(path.dirname(distribution().launcher), 'listen.js'));
+  const port = `http://127.0.0.1:${instance.message.port}`;
+  const secret = loopbackSecret(instance.message);
+  for (const url of ['/', '/.orbit/v1/boot?challenge=aa', '/.backstage/health/v1/readiness', `/${'0'.repeat(64)}/api/catalog/entities`, `/${secret}`])
+    assert.equal((await fetch(`${port}${url}`)).status, 404, url);
+  const own = await fetch(`${port}/${secret}/api/catalog/entities?limit=1`, { headers: bearer(alice) });
+  assert.equal(own.status, 200);
+  assert.ok(Array.isArray(await own.json()));
+});
+
+test('its plugins find each other by that path', async () => {
+  const query = '/api/search/query?term=web'; // search asks the catalogue's collator through discovery, with the permission service
+  const found = await until('the catalogue in the search index', async () => {
+    const { status, text } = await instance.get(query, bearer(alice));
+    return status === 200 && JSON.parse(text).results.length > 0;
+  });
+  assert.ok(found);
+  assert.ok(!instance.logText().includes(require(path.join(path.dirname(distribution().launcher), 'listen.js')).loopbackSecret(instance.message)));
 });
 
 test('shows a catalogue file of the workspace to a user of the workspace\'s key, and to nobody else', async () => {

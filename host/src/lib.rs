@@ -6,15 +6,17 @@
 //! 4  cli · app
 //! 3  api
 //! 2  lifecycle · proxy                                    (unaware of each other; they meet in `directory`)
-//! 1  directory · db · driver · provisioner · backup · source · policy · authn   (siblings, unaware of each other)
-//! 0  ids · model · settings · identity
+//! 1  alerts · directory · db · driver · provisioner · backup · source · policy · authn   (siblings, unaware of each other)
+//! 0  ids · model · settings · identity · door
 //! ```
 
+pub mod door;
 pub mod identity;
 pub mod ids;
 pub mod model;
 pub mod settings;
 
+pub mod alerts;
 pub mod authn;
 pub mod backup;
 pub mod db;

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
@@ -65,6 +65,8 @@ pub struct Daemon {
     pub admin_address: SocketAddr,
     /// Whose tokens it believes.
     pub issuer: Issuer,
+    /// The `orbitd` that is run.
+    pub program: PathBuf,
     /// Further arguments of `serve`.
     pub arguments: Vec<String>,
     /// Its variables beside the test's own; `ORBITD…` of the test's own are not passed on.
@@ -119,6 +121,8 @@ impl Setup {
     /// Writes the directory, starts nothing.
     pub fn prepare(self) -> Daemon {
         let dir = tempfile::Builder::new().prefix("orbitd-test-").tempdir().expect("a temporary directory").keep();
+        // Instances have users of their own (where the tests run as root), who must be able to pass through.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).expect("opened");
         let dir = fs::canonicalize(dir).expect("it is there");
         let issuer = Issuer::new("test-key");
         let (proxy, admin_address) = (world::free_address(), world::free_address());
@@ -128,7 +132,8 @@ impl Setup {
         write("jwks.json", issuer.jwks().to_string());
         let module = paths::repository().join("policies/modules/claims.wasm");
         assert!(module.is_file(), "{} is not built: run `make guests`", module.display());
-        world::copy_tree(&paths::repository().join("policies"), &dir.join("policies")).expect("policies are copied");
+        world::copy_policies(&paths::repository().join("policies"), &dir.join("policies"))
+            .expect("policies are copied");
         if self.kind == Kind::Stateless {
             world::stateless_echo(&dir.join("distribution")).expect("the stand-in is copied");
         }
@@ -152,6 +157,7 @@ impl Setup {
             proxy,
             admin_address,
             issuer,
+            program: paths::orbitd(),
             arguments: Vec::new(),
             environment: self.environment,
             child: None,
@@ -235,7 +241,7 @@ impl Daemon {
 
     /// `orbitd <args> --config …`, with a clean set of variables.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(paths::orbitd());
+        let mut command = Command::new(&self.program);
         command.args(args).arg("--config").arg(self.dir.join("orbitd.toml")).current_dir(&self.dir);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ORBITD")) {
             command.env_remove(name);
@@ -255,6 +261,15 @@ impl Daemon {
     /// When it does not run.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// The pid of the daemon that holds the data directory now: after an upgrade, another one than was started.
+    ///
+    /// # Panics
+    /// When none ever did.
+    pub fn holder(&self) -> u32 {
+        let text = fs::read_to_string(self.dir.join("data/lock")).expect("there is a lock");
+        text.trim().parse().expect("a pid")
     }
 
     /// Whether the daemon's process runs.

@@ -10,13 +10,16 @@
 //! * [`wait::until`]: the only way to wait.
 
 pub mod admin;
+pub mod binding;
 pub mod chromium;
 pub mod daemon;
 pub mod http;
+pub mod kill_rig;
 pub mod load;
 pub mod mixed;
 pub mod paths;
 pub mod processes;
+pub mod registry;
 pub mod tokens;
 pub mod wait;
 pub mod wire;

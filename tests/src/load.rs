@@ -48,6 +48,8 @@ pub struct Report {
     pub failed: u64,
     /// The first few of them.
     pub failures: Vec<String>,
+    /// All of them by the start of their text, up to a colon.
+    pub kinds: BTreeMap<String, u64>,
     /// Longest exchange.
     pub slowest: Duration,
 }
@@ -117,6 +119,8 @@ async fn work(ask: Ask, keep: bool, check: Check, stop: Arc<AtomicBool>, report:
                 Ok(version) => *report.versions.entry(version).or_default() += 1,
                 Err(reason) => {
                     report.failed += 1;
+                    let kind: String = reason.chars().take_while(|c| *c != ':').take(60).collect();
+                    *report.kinds.entry(kind).or_default() += 1;
                     if report.failures.len() < KEPT_FAILURES {
                         report.failures.push(reason);
                     }

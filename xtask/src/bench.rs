@@ -8,16 +8,23 @@ use crate::{guests, paths, services, stages::Stages};
 pub fn run() -> Result<()> {
     let mut stages = Stages::default();
     stages.run("services", || services::install(services::Need::Bench))?;
-    stages.run("guest policies", || guests::run(&guests::Args { force: false }))?;
+    stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: false }))?;
     stages.run("building", || {
         let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
         paths::run(paths::cargo().args(build))
+    })?;
+    // A workspace of its own, so that nothing else compiles these.
+    let peers = paths::target().join("policy-peers");
+    stages.run("building the policies' peers", || {
+        let build = ["build", "--release", "--locked", "--manifest-path", "tests/policy-peers/Cargo.toml"];
+        paths::run(paths::cargo().args(build).env("CARGO_TARGET_DIR", &peers))
     })?;
     stages.run("measuring", || {
         let results = paths::target().join("bench/results.jsonl");
         let folder = results.parent().context("a path with a folder")?;
         std::fs::create_dir_all(folder)?;
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
+        bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
         paths::run(bench.arg(&results))
     })?;
     stages.summary();

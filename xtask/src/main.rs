@@ -5,7 +5,9 @@ mod bench;
 mod check;
 mod demo;
 mod distribution;
+mod fuzz;
 mod guests;
+mod nightly;
 mod paths;
 mod services;
 mod stages;
@@ -24,8 +26,12 @@ enum Verb {
     Test(test::Args),
     /// Measures orbitd beside nginx.
     Bench,
+    /// Kills the daemon at all pairs of crash points, and at random under mixed operations.
+    Nightly,
     /// Builds the guest policies into `policies/modules`.
     Guests(guests::Args),
+    /// Damages policy modules and looks for panics in the engine.
+    Fuzz(fuzz::Args),
     /// Formatting, lints, licences.
     Check,
     /// Installs the pinned Backstage into the cache and prints its path.
@@ -41,7 +47,9 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Test(args) => test::run(&args),
         Verb::Bench => bench::run(),
+        Verb::Nightly => nightly::run(),
         Verb::Guests(args) => guests::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Check => check::run(),
         Verb::Distribution => distribution::install().map(|path| println!("{}", path.display())),
         Verb::Services => services::install(services::Need::Bench),

@@ -11,19 +11,20 @@ use crate::paths;
 pub enum Need {
     /// Building the distribution and the daemon.
     Demo,
-    /// Also a browser and a database server.
+    /// Also a browser, a database server and a registry for modules.
     Test,
     /// Also a load generator and the peer.
     Bench,
 }
 
 /// Program, package, from which need on.
-const PROGRAMS: [(&str, &str, Need); 7] = [
+const PROGRAMS: [(&str, &str, Need); 8] = [
     ("python3", "python3", Need::Demo),
     ("g++", "g++", Need::Demo),
     ("make", "make", Need::Demo),
     ("chromium", "chromium", Need::Test),
     ("psql", "postgresql", Need::Test),
+    ("docker-registry", "docker-registry", Need::Test),
     ("wrk", "wrk", Need::Bench),
     ("nginx", "nginx-light", Need::Bench),
 ];
@@ -45,6 +46,11 @@ pub fn install(need: Need) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    apt(&missing)
+}
+
+/// Installs packages, or says in one line how.
+pub fn apt(missing: &[&str]) -> Result<()> {
     let line = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
         bail!("{} missing: as root run `apt-get update && {line}` and try again", missing.join(", "));
@@ -56,7 +62,7 @@ pub fn install(need: Need) -> Result<()> {
         command
     };
     // Package lists may be missing or old: only then the slower way.
-    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat();
+    let install = [&["install", "-y", "-qq", "--no-install-recommends"], missing].concat();
     if paths::run(&mut apt(&install)).is_err() {
         paths::run(&mut apt(&["update", "-qq"]))?;
         paths::run(&mut apt(&install))?;

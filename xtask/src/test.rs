@@ -37,7 +37,7 @@ fn staged(args: &Args, stages: &mut Stages) -> Result<()> {
 }
 
 fn build(stages: &mut Stages) -> Result<()> {
-    stages.run("guest policies", || guests::run(&guests::Args { force: false }))?;
+    stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: false }))?;
     stages.run("building the daemon and the tests", || {
         // Programs too: `cargo test --no-run` leaves out the daemon, which the suite starts.
         let targets = ["--bins", "--tests", "--examples"];

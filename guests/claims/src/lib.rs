@@ -4,16 +4,11 @@
 //! come in, which may only read, and which a plugin needs. The caller is `user:<namespace>/<name>` to Backstage and owns
 //! `group:<namespace>/<group>` for each group of the token.
 
-mod entity;
-mod membership;
-
 use std::collections::BTreeMap;
 
+use orbit_caller::{MAX_GROUPS, entity, membership};
 use orbit_policy_sdk::{About, AuthorizeDecision, AuthorizeRequest, Authorizer, allow, claim, deny};
 use serde::{Deserialize, Serialize};
-
-/// Groups beyond this many are left out: a token is no place for more, and they travel with every request.
-const MAX_GROUPS: usize = 100;
 
 /// See `settings.json`.
 #[derive(Serialize, Deserialize)]

@@ -42,9 +42,9 @@ mod worlds;
 pub use about::About;
 pub use prepared::{from_bytes, to_configured};
 pub use worlds::{
-    Allow, AuthorizeDecision, AuthorizeRequest, Authorizer, Configured, Description, Forward, Pair, Refusal,
-    RenderRequest, Rendered, Renderer, RouteDecision, RouteRequest, Router, allow, claim, deny, forward, header,
-    refuse,
+    Allow, AuthorizeDecision, AuthorizeRequest, Authorizer, Configured, Description, Forward, Pair,
+    PreparingAuthorizer, Refusal, RenderRequest, Rendered, Renderer, RouteDecision, RouteRequest, Router, allow, claim,
+    deny, forward, header, refuse,
 };
 
 #[doc(hidden)]

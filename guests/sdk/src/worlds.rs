@@ -81,6 +81,38 @@ pub trait Authorizer {
     fn authorize(settings: &Self::Settings, request: AuthorizeRequest) -> Result<AuthorizeDecision, String>;
 }
 
+/// An [`Authorizer`] whose settings become something else, once, when the policy is loaded: a text that is compiled, say.
+/// Every `Authorizer` is one whose settings stay what they are.
+pub trait PreparingAuthorizer {
+    /// The settings object of the binding.
+    type Settings: DeserializeOwned;
+    /// What each decision gets; at most 1 MiB when packed.
+    type Prepared: Serialize + DeserializeOwned;
+    /// What this policy is.
+    const ABOUT: About;
+    /// Makes the one of the other; the sentence of an `Err` reaches the operator.
+    fn prepare(settings: Self::Settings) -> Result<Self::Prepared, String>;
+    /// Inputs beyond `ABOUT.inputs` that these settings need.
+    fn inputs(prepared: &Self::Prepared) -> Vec<String>;
+    /// See [`Authorizer::authorize`].
+    fn authorize(prepared: Self::Prepared, request: AuthorizeRequest) -> Result<AuthorizeDecision, String>;
+}
+
+impl<A: Authorizer> PreparingAuthorizer for A {
+    type Settings = A::Settings;
+    type Prepared = A::Settings;
+    const ABOUT: About = A::ABOUT;
+    fn prepare(settings: A::Settings) -> Result<A::Settings, String> {
+        A::check(settings)
+    }
+    fn inputs(settings: &A::Settings) -> Vec<String> {
+        A::inputs(settings)
+    }
+    fn authorize(settings: A::Settings, request: AuthorizeRequest) -> Result<AuthorizeDecision, String> {
+        A::authorize(&settings, request)
+    }
+}
+
 /// Makes a workspace's `app-config`.
 pub trait Renderer {
     /// See [`Router::Settings`].
@@ -154,7 +186,7 @@ macro_rules! export_router {
     };
 }
 
-/// Exports a type that implements [`Authorizer`] as this module's policy.
+/// Exports a type that implements [`Authorizer`] or [`PreparingAuthorizer`] as this module's policy.
 #[macro_export]
 macro_rules! export_authorizer {
     ($policy:ty) => {
@@ -165,20 +197,20 @@ macro_rules! export_authorizer {
             struct Exported;
             impl Guest for Exported {
                 fn describe() -> $crate::Description {
-                    <$policy as $crate::Authorizer>::ABOUT.description()
+                    <$policy as $crate::PreparingAuthorizer>::ABOUT.description()
                 }
                 fn configure(settings: String) -> Result<$crate::Configured, String> {
                     $crate::to_configured(
                         &settings,
-                        <$policy as $crate::Authorizer>::check,
-                        <$policy as $crate::Authorizer>::inputs,
+                        <$policy as $crate::PreparingAuthorizer>::prepare,
+                        <$policy as $crate::PreparingAuthorizer>::inputs,
                     )
                 }
                 fn authorize(
                     settings: Vec<u8>,
                     request: $crate::AuthorizeRequest,
                 ) -> Result<$crate::AuthorizeDecision, String> {
-                    <$policy as $crate::Authorizer>::authorize(&$crate::from_bytes(&settings)?, request)
+                    <$policy as $crate::PreparingAuthorizer>::authorize($crate::from_bytes(&settings)?, request)
                 }
             }
             $crate::bindings::authorizer::export_authorizer_bindings!(

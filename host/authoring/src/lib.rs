@@ -23,4 +23,4 @@ pub mod template;
 pub use build::{Built, build};
 pub use error::Error;
 pub use process::Output;
-pub use project::{Language, Project, World};
+pub use project::{Language, Project, World, in_folder};

@@ -108,8 +108,13 @@ impl Project {
 
     /// Where `build` puts the component.
     pub fn module(&self) -> PathBuf {
-        self.folder.join(format!("{}.wasm", self.name))
+        in_folder(&self.folder, &format!("{}.wasm", self.name))
     }
+}
+
+/// A file of a folder, without the `./` of the folder that one stands in: it is shown.
+pub fn in_folder(folder: &Path, file: &str) -> PathBuf {
+    if folder == Path::new(".") { file.into() } else { folder.join(file) }
 }
 
 /// The rule of the host for a policy's name.

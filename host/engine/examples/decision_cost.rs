@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orbit_engine::{Authorizer, AuthorizerRequest, Compiler, Isolation, Limits, Router, RouterRequest, Runtime};
+use orbit_engine::{
+    Authorizer, AuthorizerRequest, Compiler, Isolation, Limits, Router, RouterRequest, Runtime, Slots, Terms, World,
+};
 
 const CALLS: usize = 50_000;
 
@@ -18,17 +20,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let modules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policies/modules");
     let runtime = Runtime::start()?;
     let compiler = Compiler::new(runtime, Isolation::InProcess, None)?;
-    let limits = Limits { budget: Duration::from_millis(50), memory_bytes: 8 << 20, result_bytes: 64 << 10 };
+    let limits = Limits { budget: Duration::from_millis(50), ..Limits::of(World::Router) };
+    let slots = Arc::new(Slots::unshared());
 
     let started = Instant::now();
     let compiled = compiler.compile(&std::fs::read(modules.join("route-plugins.wasm"))?)?;
     println!("compile route-plugins            {:>8.1} ms", started.elapsed().as_secs_f64() * 1e3);
     let settings = r#"{"plugins":["catalog","scaffolder","search","techdocs"]}"#;
-    let router = Arc::new(Router::load(&compiler, &compiled, settings, limits)?);
+    let router = Arc::new(Router::load(&compiler, &compiled, Terms { settings, limits, slots: slots.clone() })?);
     let started = Instant::now();
     let compiled = compiler.compile(&std::fs::read(modules.join("claims.wasm"))?)?;
     println!("compile claims                   {:>8.1} ms", started.elapsed().as_secs_f64() * 1e3);
-    let authorizer = Arc::new(Authorizer::load(&compiler, &compiled, "{}", limits)?);
+    let authorizer = Arc::new(Authorizer::load(&compiler, &compiled, Terms { settings: "{}", limits, slots })?);
 
     let names: Vec<String> = (0..20).map(|n| format!("x-header-number-{n}")).collect();
     let headers: Vec<(&str, &str)> =

@@ -56,6 +56,7 @@ macro_rules! world {
             }
             fn describe(&self, store: &mut Store<State>) -> wasmtime::Result<Described> {
                 let guest = self.instantiate(&mut *store)?;
+                store.data_mut().entered();
                 let said = guest.$interface().call_describe(store)?;
                 Ok(Described {
                     name: said.name,
@@ -70,6 +71,7 @@ macro_rules! world {
                 settings: &str,
             ) -> wasmtime::Result<Result<Configured, String>> {
                 let guest = self.instantiate(&mut *store)?;
+                store.data_mut().entered();
                 let answer = guest.$interface().call_configure(store, settings)?;
                 Ok(answer.map(|said| Configured { settings: said.settings, inputs: said.inputs }))
             }

@@ -20,6 +20,7 @@ const MAC_BYTES: usize = 32;
 pub const MAX_CODE_BYTES: usize = 128 << 20;
 /// Files kept; past it the longest unused go.
 const MAX_FILES: usize = 256;
+const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
 /// The key of the MAC. Never leaves the daemon.
 #[derive(Clone)]
@@ -48,9 +49,12 @@ impl Cache {
     pub fn open(folder: &Path, key: CacheKey, engine: u64) -> Result<Self, LoadError> {
         let failed = |reason: String| LoadError::Cache { path: folder.to_owned(), reason };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(error.to_string()))?;
-        let mode = fs::metadata(folder).map_err(|error| failed(error.to_string()))?.mode();
-        if mode & 0o077 != 0 {
+        let meta = fs::metadata(folder).map_err(|error| failed(error.to_string()))?;
+        if meta.mode() & 0o077 != 0 {
             return Err(failed("others may read or write it; chmod 700 it".to_owned()));
+        }
+        if meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(failed(format!("it belongs to user {}, not to the one that orbitd runs as", meta.uid())));
         }
         let cache = Self { folder: folder.to_owned(), key, engine: engine.to_be_bytes() };
         cache.prune();
@@ -61,7 +65,12 @@ impl Cache {
     pub fn get(&self, digest: &[u8; 32]) -> Option<TrustedCode> {
         let path = self.path(digest);
         let mut bytes = Vec::new();
-        let file = fs::File::open(&path).ok()?;
+        // A link is no file of ours, wherever it leads.
+        let file = match OpenOptions::new().read(true).custom_flags(NO_LINK).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(_) => return self.refuse(&path),
+        };
         let read = file.take((MAX_CODE_BYTES + MAC_BYTES) as u64).read_to_end(&mut bytes);
         if read.is_ok() && bytes.len() > MAC_BYTES {
             let code = bytes.split_off(MAC_BYTES);
@@ -72,8 +81,12 @@ impl Cache {
                 return Some(TrustedCode(code));
             }
         }
+        self.refuse(&path)
+    }
+
+    fn refuse(&self, path: &Path) -> Option<TrustedCode> {
         tracing::warn!(path = %path.display(), "a compiled policy in the cache is damaged or not ours: deleted");
-        let _ = fs::remove_file(&path);
+        let _ = fs::remove_file(path);
         None
     }
 
@@ -82,7 +95,10 @@ impl Cache {
         let path = self.path(digest);
         let partial = path.with_extension(format!("{}.partial", std::process::id()));
         let written = (|| -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+            // What a crash left under this name goes; a link is not followed.
+            let _ = fs::remove_file(&partial);
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(NO_LINK).open(&partial)?;
             file.write_all(hmac::sign(&self.key.0, &self.message(digest, &code.0)).as_ref())?;
             file.write_all(&code.0)?;
             fs::rename(&partial, &path)
@@ -142,6 +158,41 @@ mod tests {
         fs::write(cache.path(&digest), bytes).expect("written");
         assert!(cache.get(&digest).is_none());
         assert!(!cache.path(&digest).exists(), "deleted");
+    }
+
+    /// Row W-22: good code at a place where it does not belong.
+    #[test]
+    fn a_link_is_deleted_and_never_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join("cache");
+        let cache = Cache::open(&folder, CacheKey::new(&[7; 32]), 1).expect("opened");
+        let (digest, elsewhere) = ([1; 32], dir.path().join("elsewhere"));
+        cache.put(&digest, &TrustedCode(b"native code".to_vec()));
+        fs::rename(cache.path(&digest), &elsewhere).expect("moved");
+        std::os::unix::fs::symlink(&elsewhere, cache.path(&digest)).expect("linked");
+        assert!(cache.get(&digest).is_none() && elsewhere.exists(), "the link goes, its target stays");
+        assert!(fs::symlink_metadata(cache.path(&digest)).is_err());
+        // Nor is one written through.
+        let partial = cache.path(&digest).with_extension(format!("{}.partial", std::process::id()));
+        fs::write(&elsewhere, b"somebody's").expect("written");
+        std::os::unix::fs::symlink(&elsewhere, &partial).expect("linked");
+        cache.put(&digest, &TrustedCode(b"native code".to_vec()));
+        assert_eq!(fs::read(&elsewhere).expect("read"), b"somebody's");
+        assert!(cache.get(&digest).is_some());
+    }
+
+    /// Row W-22: the cache of another version of the engine or of orbitd, or of a key that is gone.
+    #[test]
+    fn code_of_another_engine_or_key_is_not_found() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join("cache");
+        let open = |key, engine| Cache::open(&folder, CacheKey::new(&[key; 32]), engine).expect("opened");
+        let ours = open(7, 1);
+        ours.put(&[1; 32], &TrustedCode(b"native code".to_vec()));
+        // Even under the name that the other engine would look for.
+        fs::copy(ours.path(&[1; 32]), open(7, 2).path(&[1; 32])).expect("copied");
+        assert!(open(7, 2).get(&[1; 32]).is_none());
+        assert!(open(8, 1).get(&[1; 32]).is_none(), "another key");
     }
 
     #[test]

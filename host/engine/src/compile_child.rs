@@ -1,5 +1,6 @@
 //! The compiling child: the daemon's own program under another verb. It reads a module from standard input and writes native
-//! code to standard output; it has no other input, no environment, and limits on CPU time, address space and files.
+//! code to standard output; it has no other input but the name of the module's class, and limits on CPU time, address space and
+//! files.
 //!
 //! The program that hosts this crate calls [`run`] for a hidden verb and names that verb to [`crate::Compiler`].
 
@@ -11,12 +12,10 @@ use std::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;
 
-use crate::{runtime::compile_config, shape};
+use crate::{runtime::compile_config, shape::ShapeLimits};
 
-/// CPU seconds of one compilation, all threads together; a policy takes a tenth of one.
-pub(crate) const MAX_CPU_SECONDS: u64 = 20;
-/// Address space, bytes. Measured: a policy of 150 kB takes 150 MB.
-const MAX_ADDRESS_SPACE: u64 = 2 << 30;
+/// The child's only variable: the class of the module, which decides what compiling it may cost.
+pub(crate) const CLASS_VARIABLE: &str = "ORBIT_COMPILE_CLASS";
 
 /// Compiles standard input to standard output. A failure is a line on standard error and exit code 1.
 pub fn run() -> ExitCode {
@@ -30,19 +29,24 @@ pub fn run() -> ExitCode {
 }
 
 fn compile() -> Result<(), String> {
-    limit().map_err(|error| format!("cannot limit itself: {error}"))?;
+    let class = ShapeLimits::named(&std::env::var(CLASS_VARIABLE).unwrap_or_default());
+    limit(&class).map_err(|error| format!("cannot limit itself: {error}"))?;
     let mut module = Vec::new();
-    let limit = shape::MAX_MODULE_BYTES as u64 + 1;
+    let limit = class.module_bytes as u64 + 1;
     io::stdin().take(limit).read_to_end(&mut module).map_err(|error| format!("cannot read the module: {error}"))?;
     let engine = Engine::new(&compile_config()).map_err(|error| format!("cannot start the compiler: {error:#}"))?;
     let code = engine.precompile_component(&module).map_err(|error| format!("{error:#}"))?;
     io::stdout().write_all(&code).and_then(|()| io::stdout().flush()).map_err(|error| format!("cannot answer: {error}"))
 }
 
-fn limit() -> rustix::io::Result<()> {
-    for (resource, amount) in
-        [(Resource::Cpu, MAX_CPU_SECONDS), (Resource::As, MAX_ADDRESS_SPACE), (Resource::Fsize, 0), (Resource::Core, 0)]
-    {
+fn limit(class: &ShapeLimits) -> rustix::io::Result<()> {
+    let limits = [
+        (Resource::Cpu, class.compile_cpu_s),
+        (Resource::As, class.compile_address_space),
+        (Resource::Fsize, 0),
+        (Resource::Core, 0),
+    ];
+    for (resource, amount) in limits {
         setrlimit(resource, Rlimit { current: Some(amount), maximum: Some(amount) })?;
     }
     Ok(())

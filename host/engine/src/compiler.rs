@@ -20,12 +20,11 @@ use wasmtime::component::Component;
 use crate::{
     CacheKey, LoadError, Runtime, World,
     cache::{Cache, MAX_CODE_BYTES},
-    shape,
+    compile_child::CLASS_VARIABLE,
+    shape::{self, ShapeLimits},
     trusted::TrustedCode,
 };
 
-/// Wall time of one compilation; past it the child is killed.
-const DEADLINE: Duration = Duration::from_secs(30);
 /// Of what the child says on standard error.
 const MAX_ERROR_BYTES: u64 = 4 << 10;
 
@@ -90,10 +89,20 @@ impl Compiler {
         Ok(Self { runtime, isolation, cache })
     }
 
-    /// Checks and compiles one module. Tens of milliseconds, one from the cache.
+    /// Checks and compiles one policy. Tens of milliseconds, one from the cache.
     pub fn compile(&self, module: &[u8]) -> Result<Compiled, LoadError> {
+        self.compile_as(module, &ShapeLimits::POLICY)
+    }
+
+    /// The same for a module of a class. An interpreter takes seconds, 40 ms from the cache.
+    pub fn compile_as(&self, module: &[u8], class: &ShapeLimits) -> Result<Compiled, LoadError> {
         // Also for what is cached: it takes a millisecond, and says which world it is.
-        let shape = shape::check(module)?;
+        let shape = shape::check(module, class).map_err(|error| match error {
+            LoadError::Shape(reason) if shape::check(module, &ShapeLimits::LANGUAGE).is_ok() => LoadError::Shape(
+                format!("{reason}; a module that carries an interpreter needs class = \"language\" in its binding"),
+            ),
+            error => error,
+        })?;
         let mut sum = [0; 32];
         sum.copy_from_slice(digest(&SHA256, module).as_ref());
         let done = |component| Compiled { component, exports: shape.exports.into(), digest: sum };
@@ -107,7 +116,7 @@ impl Compiler {
             }
         }
         let code = match &self.isolation {
-            Isolation::Child { program, args } => compile_in_child(program, args, module)?,
+            Isolation::Child { program, args } => compile_in_child(program, args, module, class)?,
             Isolation::InProcess => TrustedCode(
                 self.runtime
                     .engine
@@ -127,11 +136,17 @@ impl Compiler {
     }
 }
 
-fn compile_in_child(program: &Path, args: &[OsString], module: &[u8]) -> Result<TrustedCode, LoadError> {
+fn compile_in_child(
+    program: &Path,
+    args: &[OsString],
+    module: &[u8],
+    class: &ShapeLimits,
+) -> Result<TrustedCode, LoadError> {
     let failed = |action| move |error: io::Error| LoadError::compiler(action, &error);
     let mut child = Command::new(program)
         .args(args)
         .env_clear()
+        .env(CLASS_VARIABLE, class.name)
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -149,7 +164,7 @@ fn compile_in_child(program: &Path, args: &[OsString], module: &[u8]) -> Result<
     });
     let complaint = read_in_thread(stderr, MAX_ERROR_BYTES);
     let code = read_in_thread(stdout, MAX_CODE_BYTES as u64);
-    let outcome = code.recv_timeout(DEADLINE);
+    let outcome = code.recv_timeout(class.compile_deadline);
     if outcome.is_err() {
         let _ = child.kill();
     }
@@ -166,7 +181,7 @@ fn compile_in_child(program: &Path, args: &[OsString], module: &[u8]) -> Result<
             }))
         }
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(LoadError::Compile(format!("it took longer than {} s", DEADLINE.as_secs())))
+            Err(LoadError::Compile(format!("it took longer than {} s", class.compile_deadline.as_secs())))
         }
     }
 }

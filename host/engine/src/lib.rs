@@ -9,18 +9,23 @@
 //! its own because it is what compiles slowly.
 //!
 //! Invariants: the epoch deadline is armed before a guest's first instruction, `start` functions included; a store never
-//! outlives its call; native code is loaded only if this daemon compiled it (see [`Compiler`]); a guest imports nothing.
+//! outlives its call; native code is loaded only if this daemon compiled it (see [`Compiler`]); a guest imports nothing; a tier
+//! never has more than its [`Slots`], and a policy that was slow runs on no thread that serves others.
 
 mod bindings;
 mod cache;
 pub mod compile_child;
 mod compiler;
+mod conduct;
 mod error;
 mod inspect;
+mod lane;
+mod limits;
 mod policy;
 mod runtime;
 mod sandbox;
-mod shape;
+pub mod shape;
+mod slots;
 mod ticker;
 mod trusted;
 mod world;
@@ -29,11 +34,12 @@ pub use cache::CacheKey;
 pub use compiler::{Compiled, Compiler, Isolation};
 pub use error::{CallError, CallErrorKind, LoadError};
 pub use inspect::{Inspection, inspect};
+pub use limits::Limits;
 pub use policy::{
     About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, RenderedConfig, Renderer, RendererRequest,
-    Router, RouterDecision, RouterRequest,
+    Router, RouterDecision, RouterRequest, Terms,
 };
 pub use runtime::Runtime;
-pub use sandbox::Limits;
-pub use shape::MAX_MODULE_BYTES;
+pub use shape::{MAX_MODULE_BYTES, ShapeLimits};
+pub use slots::{Slots, StandAside};
 pub use world::{SPOKEN_VERSIONS, World};

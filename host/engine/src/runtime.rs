@@ -9,15 +9,16 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, component::Linker,
 };
 
-use crate::{LoadError, sandbox::State, ticker::Ticker};
+use crate::{
+    LoadError,
+    limits::{MAX_INSTANCES, MAX_MEMORY, MAX_TABLE_ELEMENTS},
+    sandbox::State,
+    ticker::Ticker,
+};
 
 /// Calls that can run at the same time; one more is [`crate::CallErrorKind::Unavailable`]. Calls run on the caller's thread,
 /// so this is a bound on threads.
 const POOL: u32 = 256;
-/// No policy may be given more memory than this, bytes.
-pub(crate) const MAX_MEMORY: usize = 64 << 20;
-/// Entries of a table; a policy's table holds its functions.
-pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
 /// Pages of one memory that stay mapped between calls, bytes: more than a decision of a well-behaved policy touches.
 const KEEP_RESIDENT: usize = 256 << 10;
 /// Native stack of a guest, bytes. Callers' threads have 2 MiB.
@@ -38,10 +39,10 @@ impl Runtime {
     pub fn start() -> Result<Arc<Self>, LoadError> {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(POOL)
-            .total_core_instances(POOL * 4)
+            .total_core_instances(POOL * MAX_INSTANCES)
             .total_memories(POOL)
             .total_tables(POOL * 2)
-            .max_core_instances_per_component(8)
+            .max_core_instances_per_component(MAX_INSTANCES)
             .max_memories_per_component(1)
             .max_tables_per_component(4)
             .table_elements(MAX_TABLE_ELEMENTS)
@@ -75,6 +76,8 @@ pub(crate) fn compile_config() -> Config {
         .max_wasm_stack(MAX_WASM_STACK)
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
+        // The same answer on every machine: processors disagree about a NaN's bits.
+        .cranelift_nan_canonicalization(true)
         .cranelift_opt_level(OptLevel::Speed);
     config
 }

@@ -1,113 +1,250 @@
 //! A fresh sandbox for one call, and what became of the call.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use crate::{
-    CallError, CallErrorKind, Runtime,
-    runtime::{MAX_MEMORY, MAX_TABLE_ELEMENTS},
-    ticker::{MAX_BUDGET, MAX_WALL_TICKS, TICK},
+    CallError, CallErrorKind, Limits, Runtime, Slots,
+    conduct::Conduct,
+    lane,
+    limits::MAX_INSTANCES,
+    ticker::{MAX_WALL_TICKS, TICK},
 };
 
-/// Halves of a budget that may pass by the wall clock while the guest is hardly scheduled: twenty budgets.
-const MAX_HALVES: u64 = 40;
+/// Budgets that may pass by the wall clock while the guest is hardly scheduled.
+const MAX_BUDGETS: u64 = 20;
+/// Handles of resources that a guest may hold. No world has resources; a sealed runtime uses a few of WASI's.
+const MAX_HANDLES: usize = 1_000;
 
-/// What one call of a policy may use. Values beyond the engine's own limits are cut to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Limits {
-    /// Longest run, in CPU time of the calling thread (about: in halves of it, plus 1 ms); 1 ms to 5 s. Past it: [`CallErrorKind::Timeout`].
-    pub budget: Duration,
-    /// Linear memory, bytes, at most 64 MiB. Past it: [`CallErrorKind::Memory`].
-    pub memory_bytes: usize,
-    /// Everything in an answer together, bytes. Past it: [`CallErrorKind::Contract`].
-    pub result_bytes: usize,
+/// Where one policy's calls are made.
+pub struct Sandboxes {
+    runtime: Arc<Runtime>,
+    limits: Limits,
+    slots: Arc<Slots>,
+    conduct: Conduct,
 }
 
-/// What a store knows of its call.
-pub struct State {
-    memory_bytes: usize,
-    /// How often the deadline came, and the thread's CPU time when it came first.
-    deadlines: u32,
-    first: Option<Duration>,
-    /// The guest was refused memory or table space: its trap, if one follows, came of that.
-    starved: bool,
-}
+impl Sandboxes {
+    pub fn new(runtime: Arc<Runtime>, limits: Limits, slots: Arc<Slots>) -> Self {
+        Self { runtime, limits: limits.within_the_engines(), slots, conduct: Conduct::default() }
+    }
 
-impl State {
-    /// The clock ticks by wall time, and a busy machine may leave this thread waiting for many ticks while the guest does
-    /// nothing wrong. So half a budget is given again and again, until the thread has *used* half of it since the first time:
-    /// a guest that spins ends at its budget, one that was not scheduled gets its time, up to [`MAX_HALVES`].
-    fn at_deadline(&mut self, half: u64) -> Result<UpdateDeadline, Trap> {
-        self.deadlines += 1;
-        let spent = u64::from(self.deadlines) * half;
-        let (Some(now), true) = (thread_cpu_time(), spent < MAX_WALL_TICKS.min(half * MAX_HALVES)) else {
-            return Err(Trap::Interrupt);
+    /// Makes a decision: on this thread, or, if the policy is known to be slow, on one of its own while this one waits.
+    pub fn decide<R: Send>(
+        &self,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+    ) -> Result<R, CallError> {
+        let Some(_slot) = self.slots.take() else {
+            return Err(CallError::new(CallErrorKind::Unavailable, "its tier has taken all of its sandboxes"));
         };
-        let first = *self.first.get_or_insert(now);
-        let allowed = TICK * u32::try_from(half).unwrap_or(u32::MAX);
-        let used = now.saturating_sub(first);
-        if self.deadlines > 1 && used + TICK >= allowed {
-            Err(Trap::Interrupt)
-        } else {
-            Ok(UpdateDeadline::Continue(half))
+        let overran =
+            |outcome: &Result<R, CallError>| outcome.as_ref().is_err_and(|error| error.kind == CallErrorKind::Timeout);
+        if self.conduct.is_trusted() {
+            let began = Instant::now();
+            let outcome = run(&self.runtime, &self.limits, call);
+            self.conduct.saw_on_callers_thread(began.elapsed(), overran(&outcome));
+            return outcome;
+        }
+        let (outcome, used) = self.in_lane(&self.limits, call)?;
+        self.conduct.saw_in_lane(used, overran(&outcome));
+        outcome
+    }
+
+    /// Asks something at load, when nothing is known of the policy: never on this thread.
+    pub fn ask<R: Send>(
+        &self,
+        limits: &Limits,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+    ) -> Result<R, CallError> {
+        self.in_lane(&limits.within_the_engines(), call)?.0
+    }
+
+    fn in_lane<R: Send>(
+        &self,
+        limits: &Limits,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
+    ) -> Result<(Result<R, CallError>, Duration), CallError> {
+        let (mut call, mut done) = (Some(call), None);
+        self.slots.stand_aside(&mut || {
+            if let Some(call) = call.take() {
+                done = Some(lane::run(|| run(&self.runtime, limits, call)));
+            }
+        });
+        match done {
+            Some(Ok(done)) => Ok(done),
+            Some(Err(error)) => {
+                Err(CallError::new(CallErrorKind::Unavailable, format!("no thread for a slow policy: {error}")))
+            }
+            None => Err(CallError::new(CallErrorKind::Unavailable, "the call was not made")),
         }
     }
 }
 
-/// CPU time of this thread. Read only when a deadline came: it opens a file.
-fn thread_cpu_time() -> Option<Duration> {
+/// What a store knows of its call.
+pub struct State {
+    limits: Limits,
+    clock: CallClock,
+    /// The guest was refused memory or table space: its trap, if one follows, came of that.
+    starved: bool,
+    /// Its instances are made: what fails now is the guest's code or its answer.
+    entered: bool,
+}
+
+impl State {
+    fn new(limits: Limits) -> Self {
+        Self { limits, clock: CallClock::new(limits.budget), starved: false, entered: false }
+    }
+
+    /// To be called between instantiation and call.
+    pub fn entered(&mut self) {
+        self.entered = true;
+    }
+}
+
+/// What a call may still use of its budget.
+///
+/// The engine's clock ticks by wall time, and a busy machine may leave this thread waiting for many ticks while the guest does
+/// nothing wrong. So the deadline comes first after a tenth of the budget; from then on the thread's CPU time counts, and what is left
+/// is given again until it is used, for twenty budgets of wall time at most. A quick call never comes that far.
+struct CallClock {
+    /// Ticks.
+    budget: u64,
+    /// Ticks until the first deadline: they count as used.
+    first_slice: u64,
+    /// Ticks given so far.
+    given: u64,
+    /// The thread's CPU time at the first deadline.
+    first: Option<Duration>,
+}
+
+impl CallClock {
+    fn new(budget: Duration) -> Self {
+        let budget = (budget.as_millis() / TICK.as_millis()).max(1) as u64;
+        let first_slice = (budget / 10).max(1);
+        Self { budget, first_slice, given: first_slice, first: None }
+    }
+
+    fn at_deadline(&mut self, now: Option<Duration>) -> Result<UpdateDeadline, Trap> {
+        // Without a CPU clock, by the wall's.
+        let first = *self.first.get_or_insert(now.unwrap_or_default());
+        let used = match now {
+            Some(now) => self.first_slice + (now.saturating_sub(first).as_nanos() / TICK.as_nanos()) as u64,
+            None => self.given,
+        };
+        let left = self.budget.saturating_sub(used);
+        if left == 0 || self.given >= MAX_WALL_TICKS.min(self.budget * MAX_BUDGETS) {
+            return Err(Trap::Interrupt);
+        }
+        self.given += left;
+        Ok(UpdateDeadline::Continue(left))
+    }
+}
+
+/// CPU time of this thread. Read only when a deadline came or a slow call ended: it opens a file.
+pub fn thread_cpu_time() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 impl ResourceLimiter for State {
     fn memory_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
-        self.starved |= desired > self.memory_bytes;
-        Ok(desired <= self.memory_bytes)
+        self.starved |= desired > self.limits.memory_bytes;
+        Ok(desired <= self.limits.memory_bytes)
     }
     fn table_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
-        self.starved |= desired > MAX_TABLE_ELEMENTS;
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+        self.starved |= desired > self.limits.table_elements;
+        Ok(desired <= self.limits.table_elements)
+    }
+    fn instances(&self) -> usize {
+        MAX_INSTANCES as usize
     }
 }
 
 /// Runs `call` in a store of its own. `call` instantiates; its deadline is already running then.
-pub(crate) fn run<R>(
+fn run<R>(
     runtime: &Runtime,
     limits: &Limits,
     call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
 ) -> Result<R, CallError> {
-    let state = State { memory_bytes: limits.memory_bytes.min(MAX_MEMORY), deadlines: 0, first: None, starved: false };
-    let mut store = Store::new(&runtime.engine, state);
+    let mut store = Store::new(&runtime.engine, State::new(*limits));
     store.limiter(|state| state);
     // Bounds what the host copies out of the guest: one string that stands a million times in a list costs a guest nothing.
     store.set_hostcall_fuel(limits.result_bytes);
+    store.set_max_component_handles(MAX_HANDLES);
     runtime.ticker.wake();
-    let budget = limits.budget.clamp(TICK, MAX_BUDGET);
-    let half = (budget.as_millis() / TICK.as_millis() / 2).max(1) as u64;
-    store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().at_deadline(half)?));
+    let first_slice = store.data().clock.first_slice;
+    store.epoch_deadline_callback(|mut context| Ok(context.data_mut().clock.at_deadline(thread_cpu_time())?));
     // One more: the tick under way is partly over.
-    store.set_epoch_deadline(half + 1);
-    call(&mut store).map_err(|error| classify(&error, store.data(), budget))
+    store.set_epoch_deadline(first_slice + 1);
+    // Whatever becomes of it, the store is not used again.
+    call(&mut store).map_err(|error| classify(&error, store.data()))
 }
 
-fn classify(error: &wasmtime::Error, state: &State, budget: Duration) -> CallError {
+fn classify(error: &wasmtime::Error, state: &State) -> CallError {
     use CallErrorKind::{Contract, Memory, Timeout, Trap as Trapped, Unavailable};
-    let starved = || {
-        let message =
-            format!("it asked for more than its {} KiB of memory, or for too large a table", state.memory_bytes >> 10);
-        CallError::new(Memory, message)
-    };
+    let limits = &state.limits;
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => CallError::new(Timeout, format!("it ran longer than {} ms", budget.as_millis())),
-        _ if state.starved => starved(),
+        Some(Trap::Interrupt) => {
+            CallError::new(Timeout, format!("it ran longer than {} ms", limits.budget.as_millis()))
+        }
+        _ if state.starved => CallError::new(
+            Memory,
+            format!(
+                "it asked for more than its {} KiB of memory, or for a table of more than {} elements",
+                limits.memory_bytes >> 10,
+                limits.table_elements
+            ),
+        ),
         // The canonical ABI's own traps: the answer points outside the guest's memory or is malformed.
         Some(Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::InvalidChar | Trap::InvalidDiscriminant) => {
             CallError::new(Contract, format!("its answer can't be read: {error}"))
         }
         Some(trap) => CallError::new(Trapped, trap.to_string()),
         None if error.is::<PoolConcurrencyLimitError>() => CallError::new(Unavailable, "no sandbox is free"),
+        // Functions of other types than the world's, or more instances than it may have.
+        None if !state.entered => CallError::new(Contract, format!("it can't be set up: {}", error.root_cause())),
         None => CallError::new(Contract, format!("its answer can't be read or is too large: {}", error.root_cause())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn given(outcome: Result<UpdateDeadline, Trap>) -> Option<u64> {
+        match outcome {
+            Ok(UpdateDeadline::Continue(ticks)) => Some(ticks),
+            Ok(_) => panic!("neither an end nor more time"),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn who_spins_ends_at_the_budget() {
+        let mut clock = CallClock::new(MS * 20);
+        assert_eq!(given(clock.at_deadline(Some(MS * 100))), Some(18));
+        assert_eq!(given(clock.at_deadline(Some(MS * 118))), None);
+        let mut blind = CallClock::new(MS * 20);
+        assert_eq!(given(blind.at_deadline(None)), Some(18));
+        assert_eq!(given(blind.at_deadline(None)), None);
+    }
+
+    #[test]
+    fn who_was_not_scheduled_gets_the_rest_within_limits() {
+        let mut clock = CallClock::new(MS * 20);
+        assert_eq!(given(clock.at_deadline(Some(MS * 100))), Some(18));
+        assert_eq!(given(clock.at_deadline(Some(MS * 109))), Some(9));
+        assert_eq!(given(clock.at_deadline(Some(MS * 109))), Some(9));
+        let mut rounds = 0;
+        while given(clock.at_deadline(Some(MS * 109))).is_some() {
+            rounds += 1;
+        }
+        assert!((30..50).contains(&rounds), "{rounds}");
     }
 }

@@ -16,11 +16,13 @@ mod guard;
 mod health;
 mod internal;
 mod logins;
+mod logs;
 mod openapi;
 mod policies;
 mod revisions;
 mod serve;
 mod token;
+mod upgrade;
 mod wait;
 mod workspaces;
 
@@ -28,6 +30,7 @@ pub use error::Problem;
 pub use internal::internal_router;
 pub use serve::serve;
 pub use token::{AdminToken, AdminTokenError};
+pub use upgrade::{UpgradeHandle, UpgradeRequest, Upgrades};
 
 use std::{
     ops::Deref,
@@ -80,6 +83,8 @@ pub struct ApiState {
     pub proxy_port: u16,
     /// `settings.admin.hosts`.
     pub hosts: Vec<String>,
+    /// Asks for an upgrade.
+    pub upgrade: UpgradeHandle,
     /// Ends waits and event streams.
     pub shutdown: CancellationToken,
 }
@@ -121,8 +126,10 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/workspaces/{slug}/revisions", get(revisions::list))
         .route("/v1/workspaces/{slug}/revisions/{revision}", get(revisions::get))
         .route("/v1/workspaces/{slug}/events", get(events::events))
-        .route("/v1/workspaces/{slug}/logs", get(workspaces::logs))
+        .route("/v1/workspaces/{slug}/logs", get(logs::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))
+        .route("/v1/daemon", get(upgrade::about))
+        .route("/v1/daemon/upgrade", post(upgrade::upgrade))
         .route("/v1/policies", get(policies::status))
         .route("/v1/policies/reload", post(policies::reload))
         .route("/v1/policies/decisions", get(decisions::decisions))

@@ -11,7 +11,13 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    db::DataDir, directory::Directory, driver::Distribution, identity::MasterKey, lifecycle, settings::AuthSettings,
+    alerts::Alerts,
+    db::DataDir,
+    directory::Directory,
+    driver::Distribution,
+    identity::MasterKey,
+    lifecycle,
+    settings::{AlertSettings, AuthSettings},
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -49,7 +55,9 @@ async fn no_workspaces(dir: &Path) -> Workspaces {
         stateless: false,
         warning: None,
     };
+    let (alerts, _outbox) = Alerts::new(&AlertSettings::default());
     let parts = lifecycle::Parts {
+        alerts: Arc::new(alerts),
         settings: Arc::default(),
         registry,
         data_dir,
@@ -85,6 +93,7 @@ async fn api() -> Api {
         proxy: ProxySettings::default(),
         proxy_port: 7080,
         hosts: vec!["orbitd.example.org".into()],
+        upgrade: UpgradeHandle::new().0,
         shutdown: CancellationToken::new(),
     };
     Api { router: admin_router(state), ready, _dir: dir }

@@ -26,8 +26,6 @@ use crate::{
 
 /// Workspaces of one answer: all that a source can name.
 const MAX_PAGE: usize = 100_000;
-const DEFAULT_LINES: usize = 200;
-const MAX_LINES: usize = 5_000;
 const MAX_CATALOG_FILES: usize = 500;
 
 /// A workspace as the API shows it: the registry's own form and where it is.
@@ -55,12 +53,6 @@ pub(super) struct PageQuery {
     /// Slugs above this one.
     after: Option<Slug>,
     limit: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LogsQuery {
-    lines: Option<usize>,
 }
 
 /// `{"items": […], "next": "<slug>" if there are more}`. Items come without `spec.catalog` and `spec.app_config`, which may be
@@ -132,22 +124,6 @@ pub(super) async fn restart(State(app): State<App>, InPath(slug): InPath) -> Res
     let workspaces = app.workspaces.clone();
     let workspace = detached(async move { workspaces.restart(&slug).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
-}
-
-/// The last lines of the instance's log: `{"items": ["…"]}`, or text where the client asks for it.
-pub(super) async fn logs(
-    State(app): State<App>,
-    InPath(slug): InPath,
-    InQuery(query): InQuery<LogsQuery>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let lines = query.lines.unwrap_or(DEFAULT_LINES).min(MAX_LINES);
-    let lines = app.workspaces.logs(&slug, lines).await?;
-    if accepts(&headers, "text/plain") {
-        let text = lines.into_iter().map(|line| line + "\n").collect::<String>();
-        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response());
-    }
-    Ok(Json(json!({ "items": lines })).into_response())
 }
 
 /// Whether the client asks for this type by name; JSON is the answer for everybody else.

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
@@ -32,6 +33,16 @@ pub struct Listeners {
     pub addresses: Addresses,
 }
 
+impl Listeners {
+    /// Second handles: with them the sockets stay open however this process ends its servers.
+    pub fn handles(&self) -> io::Result<Vec<OwnedFd>> {
+        [&self.proxy, &self.admin, &self.internal]
+            .iter()
+            .map(|listener| listener.as_fd().try_clone_to_owned())
+            .collect()
+    }
+}
+
 /// Where the listeners really are.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
@@ -43,20 +54,47 @@ pub struct Addresses {
     pub internal: SocketAddr,
 }
 
-/// Binds all three.
+/// All three: those that are handed to this process (by a supervisor, or the daemon before this one) where they are what the settings
+/// say, the others bound now.
 ///
 /// # Errors
 /// A port is taken or not allowed: names the port, the setting and, where it can be seen, who listens there.
-pub async fn bind(settings: &Settings) -> anyhow::Result<Listeners> {
-    let proxy = bind_one("proxy.listen", settings.proxy.listen).await?;
-    let admin = bind_one("admin.listen", settings.admin.listen).await?;
-    let internal = bind_internal(settings).await?;
+pub async fn bind(settings: &Settings, given: Vec<std::net::TcpListener>) -> anyhow::Result<Listeners> {
+    let mut given = Given(given);
+    let proxy = bind_one("proxy.listen", settings.proxy.listen, &mut given).await?;
+    let admin = bind_one("admin.listen", settings.admin.listen, &mut given).await?;
+    let internal = bind_internal(settings, &mut given).await?;
+    for unused in given.0 {
+        if let Ok(address) = unused.local_addr() {
+            tracing::warn!(%address, "this listener was handed over and is in no setting: it is closed");
+        }
+    }
     let addresses =
         Addresses { proxy: proxy.local_addr()?, admin: admin.local_addr()?, internal: internal.local_addr()? };
     Ok(Listeners { proxy, admin, internal, addresses })
 }
 
-async fn bind_one(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Listeners that were open before this process.
+struct Given(Vec<std::net::TcpListener>);
+
+impl Given {
+    /// The one at this address; for port 0 the first one at this IP.
+    fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let fits = |listener: &std::net::TcpListener| {
+            listener
+                .local_addr()
+                .is_ok_and(|at| at.ip() == address.ip() && (address.port() == 0 || at.port() == address.port()))
+        };
+        let listener = self.0.remove(self.0.iter().position(fits)?);
+        listener.set_nonblocking(true).ok()?;
+        TcpListener::from_std(listener).ok()
+    }
+}
+
+async fn bind_one(setting: &str, address: SocketAddr, given: &mut Given) -> anyhow::Result<TcpListener> {
+    if let Some(listener) = given.take(address) {
+        return Ok(listener);
+    }
     TcpListener::bind(address).await.map_err(|error| anyhow::anyhow!(refusal(setting, address, &error)))
 }
 
@@ -83,14 +121,17 @@ fn refusal(setting: &str, address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-async fn bind_internal(settings: &Settings) -> anyhow::Result<TcpListener> {
+async fn bind_internal(settings: &Settings, given: &mut Given) -> anyhow::Result<TcpListener> {
     let listen = settings.internal.listen;
     if listen.port() != 0 {
-        return bind_one("internal.listen", listen).await;
+        return bind_one("internal.listen", listen, given).await;
     }
     let file = settings.data_dir.join(INTERNAL_PORT_FILE);
     if let Some(port) = kept_port(&file)? {
         let address = SocketAddr::new(listen.ip(), port);
+        if let Some(listener) = given.take(address) {
+            return Ok(listener);
+        }
         return TcpListener::bind(address).await.map_err(|error| {
             let why = refusal("internal.listen", address, &error);
             anyhow::anyhow!(
@@ -134,7 +175,7 @@ async fn bind_new_internal(ip: IpAddr, instances: (u16, u16)) -> anyhow::Result<
             return Ok(listener);
         }
     }
-    bind_one("internal.listen", SocketAddr::new(ip, 0)).await
+    bind_one("internal.listen", SocketAddr::new(ip, 0), &mut Given(Vec::new())).await
 }
 
 #[cfg(test)]
@@ -152,13 +193,13 @@ mod tests {
     async fn the_internal_port_is_chosen_once_and_kept() {
         let dir = tempfile::tempdir().expect("a directory");
         let settings = settings(dir.path());
-        let first = bind(&settings).await.expect("bound").addresses.internal;
-        let again = bind(&settings).await.expect("bound again");
+        let first = bind(&settings, Vec::new()).await.expect("bound").addresses.internal;
+        let again = bind(&settings, Vec::new()).await.expect("bound again");
         assert_eq!(again.addresses.internal, first);
-        let taken = bind(&settings).await.map(|_| ()).expect_err("the port is taken").to_string();
+        let taken = bind(&settings, Vec::new()).await.map(|_| ()).expect_err("the port is taken").to_string();
         assert!(taken.contains(&first.port().to_string()) && taken.contains(INTERNAL_PORT_FILE), "{taken}");
         fs::write(dir.path().join(INTERNAL_PORT_FILE), "many").expect("written");
-        assert!(bind(&settings).await.map(|_| ()).expect_err("no number").to_string().contains("many"));
+        assert!(bind(&settings, Vec::new()).await.map(|_| ()).expect_err("no number").to_string().contains("many"));
     }
 
     #[tokio::test]
@@ -167,7 +208,7 @@ mod tests {
         let mut settings = settings(dir.path());
         let holder = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         settings.proxy.listen = holder.local_addr().expect("an address");
-        let text = bind(&settings).await.map(|_| ()).expect_err("taken").to_string();
+        let text = bind(&settings, Vec::new()).await.map(|_| ()).expect_err("taken").to_string();
         assert!(text.contains("proxy.listen") && text.contains(&settings.proxy.listen.port().to_string()), "{text}");
         assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
     }

@@ -15,13 +15,17 @@
 //! everything stands on (proxy, admin, internal, controller, source) are watched: should one end on its own, the daemon
 //! shuts down in order and exits 1, for its supervisor to start it again; the instances run on meanwhile.
 
+pub mod activation;
+mod handover;
 mod listeners;
 mod lock;
 mod log;
 pub mod ports;
 pub mod preflight;
+mod pressure;
 mod ready;
 mod serve;
+mod shutdown;
 mod signals;
 mod source_loop;
 mod tasks;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::log::parse_filter;
-use crate::settings::{IssuerSettings, Settings};
+use crate::settings::{IssuerSettings, Settings, WebhookSettings};
 
 /// Everything that is wrong: each names the key, the reason, the next step. Empty is good.
 pub fn problems(settings: &Settings) -> Vec<String> {
@@ -51,6 +51,7 @@ pub fn problems(settings: &Settings) -> Vec<String> {
             .map(|(key, _)| format!("{key} = 0 lets nothing work; set it to 1 or more")),
     );
     found.extend(settings.auth.issuers.iter().flat_map(issuer_problems));
+    found.extend(settings.alerts.webhooks.iter().filter_map(webhook_problem));
     if let Err(error) = parse_filter(&settings.log.filter) {
         found.push(error.to_string());
     }
@@ -114,6 +115,12 @@ fn issuer_problems(issuer: &IssuerSettings) -> Vec<String> {
     found
 }
 
+/// Its URL is often its secret: it is not repeated.
+fn webhook_problem(webhook: &WebhookSettings) -> Option<String> {
+    let good = webhook.url.starts_with("https://") || is_loopback_http(&webhook.url);
+    (!good).then(|| "alerts.webhooks: a url must be https (http only on loopback)".to_owned())
+}
+
 fn is_loopback_http(url: &str) -> bool {
     url.parse::<http::Uri>().is_ok_and(|uri| {
         uri.scheme_str() == Some("http") && matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
@@ -134,13 +141,16 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_by_its_key() {
-        let mistakes: [Mistake; 7] = [
+        let mistakes: [Mistake; 8] = [
             ("instances.ports", |s| s.instances.ports = (9, 8)),
             ("admin.listen", |s| s.admin.listen = s.proxy.listen),
             ("internal.listen", |s| s.internal.listen = "0.0.0.0:1".parse().expect("an address")),
             ("proxy.public_scheme", |s| s.proxy.public_scheme = "ftp".into()),
             ("proxy.base_domain", |s| s.proxy.base_domain = "Example.com:80".into()),
             ("proxy.max_headers", |s| s.proxy.max_headers = 0),
+            ("alerts.webhooks", |s| {
+                s.alerts.webhooks = vec![toml::from_str("url = \"http://hooks.example/secret\"").expect("settings")];
+            }),
             ("log.filter", |s| s.log.filter = "orbitd=loud".into()),
         ];
         for (key, mistake) in mistakes {

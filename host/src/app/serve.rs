@@ -1,27 +1,27 @@
 //! `orbitd serve`, from the first line of the log to the last.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use prometheus_client::registry::Registry as Metrics;
 use rustix::process::{Resource, Rlimit};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    listeners, log, preflight, ready,
+    handover::{self, Takeover},
+    listeners, log, preflight, pressure, ready,
+    shutdown::{End, Running},
     signals::{Asked, Signals},
     source_loop::{self, SourceStatus},
     tasks::Tasks,
     wiring::{self, LifecycleParts, Shared},
 };
 use crate::{
-    api::AdminToken,
+    alerts::{self, Alerts},
+    api::{AdminToken, UpgradeHandle},
     authn::Authenticator,
     db::DataDir,
     directory::InternalPaths,
@@ -29,20 +29,19 @@ use crate::{
     settings::{OnRemoved, Settings},
 };
 
-/// Longest wait for a part that has nothing to drain.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// Longest wait for requests under way when the instances are stopped too: whoever asks for that does not wait long.
-const STOP_ALL_DRAIN: Duration = Duration::from_secs(2);
-/// What stopping all instances may take beyond one instance's own SIGTERM to SIGKILL time.
-const STOP_INSTANCES_EXTRA: Duration = Duration::from_secs(10);
-
 /// How to run, beside the settings.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub struct ServeOptions {
     /// Stop the instances at the end, too. Without it they run on for the next daemon.
     pub stop_instances: bool,
     /// The ready line as JSON.
     pub json: bool,
+    /// Takes over from a running daemon ([`super::handover`]).
+    pub takeover: bool,
+    /// Listeners that a supervisor keeps open.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// This program's own path, asked for before anybody could replace it.
+    pub program: PathBuf,
 }
 
 /// Runs the daemon until a signal. `Ok` after an orderly end that a signal asked for.
@@ -57,21 +56,37 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     prepare_process();
     let settings = Arc::new(settings);
 
+    let (takeover, given) = match options.takeover {
+        true => Takeover::begin().map(|(takeover, given)| (Some(takeover), given))?,
+        false => (None, options.listeners),
+    };
     // Dropped last: the lock is held until everything below is gone.
-    let data_dir = Arc::new(DataDir::open(&settings.data_dir)?);
-    let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
-    let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
-    let registry = wiring::open_registry(&settings, &data_dir, master).await?;
+    let data_dir = Arc::new(DataDir::find(&settings.data_dir)?);
+    if takeover.is_none() {
+        data_dir.lock()?;
+    }
     let mut metrics = Metrics::default();
     let distribution = wiring::open_distribution(&settings).await?;
     let policies = wiring::open_policies(&settings, &data_dir, &mut metrics).await?;
     let authenticator = Authenticator::open(&settings.auth)?;
     let source = wiring::open_source(&settings).await?;
-    let listeners::Listeners { proxy, admin, internal, addresses } = listeners::bind(&settings).await?;
+    if let Some(takeover) = &takeover {
+        // Up to here nothing that the other daemon is on was touched.
+        takeover.prepared().await?;
+        data_dir.lock()?;
+    }
+    let master = Arc::new(MasterKey::load_or_create(&data_dir.master_key())?);
+    let admin_token = AdminToken::load_or_create(&data_dir.admin_token())?;
+    let registry = wiring::open_registry(&settings, &data_dir, master).await?;
+    let listeners = listeners::bind(&settings, given).await?;
+    let handles = Arc::new(listeners.handles()?);
+    let listeners::Listeners { proxy, admin, internal, addresses } = listeners;
 
     // Nothing was started so far; from here on a stop is an orderly one.
     let mut signals = Signals::register()?;
     let internal_paths = Arc::new(InternalPaths::default());
+    let (alerts, outbox) = Alerts::new(&settings.alerts);
+    let alerts = Arc::new(alerts);
     let parts = LifecycleParts {
         settings: settings.clone(),
         addresses,
@@ -80,8 +95,10 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         distribution,
         policies: policies.clone(),
         internal_paths: internal_paths.clone(),
+        alerts: alerts.clone(),
     };
     let (workspaces, directory, controller) = wiring::start_lifecycle(parts, &mut metrics).await?;
+    let (upgrade, mut upgrades) = UpgradeHandle::new();
     let source_status = SourceStatus::new(source.as_ref().map_or("", |source| source.name()));
     let shared = Shared {
         settings: settings.clone(),
@@ -93,6 +110,7 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         authenticator,
         admin_token,
         ready: Arc::default(),
+        upgrade,
     };
     let front = wiring::open_proxy(&shared, &mut metrics);
     // Everybody has registered: from here on it is only read.
@@ -103,6 +121,10 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
     tasks.spawn("admin", |cancel| wiring::serve_admin(shared.clone(), metrics, admin, cancel));
     tasks.spawn("proxy", |cancel| wiring::serve_proxy(front, proxy, cancel));
     tasks.spawn("policies", |cancel| wiring::watch_policies(policies.clone(), cancel));
+    let webhooks = settings.alerts.webhooks.clone();
+    tasks.spawn("alerts", |cancel| alerts::run(outbox, webhooks, cancel));
+    let (limits, watched) = (settings.alerts.clone(), data_dir.path().to_owned());
+    tasks.spawn("pressure", |cancel| pressure::watch(alerts, limits, watched, cancel));
     let rendered = workspaces.clone();
     tasks.spawn("rendering", |cancel| wiring::render_after_swaps(policies.clone(), rendered, cancel));
     let reload_source = Arc::new(Notify::new());
@@ -118,56 +140,39 @@ pub async fn serve(settings: Settings, options: ServeOptions) -> anyhow::Result<
         ready.store(true, Ordering::Release);
     });
     ready::announce(&settings, &addresses, began.elapsed(), options.json);
+    if let Some(takeover) = takeover {
+        takeover.serving();
+    }
 
-    let failure = loop {
+    let end = loop {
         tokio::select! {
             // Cancel-safe: a signal that comes in between is kept.
             asked = signals.next() => match asked {
-                Asked::Stop => break None,
+                Asked::Stop => break End::Asked,
                 Asked::Reload => {
                     tracing::info!("SIGHUP: reading policies and config source again");
                     reload_source.notify_one();
                     wiring::reload_policies(&policies).await;
                 }
             },
-            // Cancel-safe: the tasks run on.
-            failure = tasks.first_end() => break Some(failure),
-        }
-    };
-
-    match &failure {
-        Some(failure) => tracing::error!("stopping, because {failure}; instances run on for the next daemon"),
-        None if options.stop_instances => tracing::info!("stopping, instances too"),
-        None => tracing::info!("stopping; instances run on for the next daemon"),
-    }
-    ready::notify("STOPPING=1");
-    let drain = match options.stop_instances {
-        true => STOP_ALL_DRAIN,
-        false => Duration::from_secs(settings.instances.drain_timeout_s),
-    };
-    tasks.stop("source", STOP_DEADLINE, &mut signals).await;
-    tasks.stop("proxy", drain, &mut signals).await;
-    let stopping = Duration::from_secs(settings.instances.stop_timeout_s) + STOP_INSTANCES_EXTRA;
-    tokio::select! {
-        stopped = timeout(stopping, controller.shutdown(options.stop_instances)) => {
-            if stopped.is_err() {
-                tracing::error!("the controller did not end in time; `orbitd doctor` shows what still runs");
+            // Cancel-safe: a request that is not taken stays in its queue.
+            request = upgrades.next() => {
+                tracing::info!(program = %options.program.display(), "an upgrade is asked for: its program gets ready");
+                let prepared = tokio::select! {
+                    prepared = handover::prepare(options.program.clone(), handles.clone()) => prepared,
+                    // Given up, the successor ends by itself: its channel closes.
+                    () = signals.stop() => break End::Asked,
+                };
+                if let Some(successor) = request.answer(prepared.map(|successor| (successor.pid(), successor))) {
+                    break End::HandedOver(successor);
+                }
             }
+            // Cancel-safe: the tasks run on.
+            failure = tasks.first_end() => break End::Failed(failure),
         }
-        // Cancel-safe enough: what was not stopped is adopted by the next daemon.
-        () = signals.stop() => tracing::warn!("cut off by a further signal; instances may run on for the next daemon"),
-    }
-    for task in ["rendering", "policies", "admin", "internal"] {
-        tasks.stop(task, STOP_DEADLINE, &mut signals).await;
-    }
-    wiring::flush_decisions(policies, STOP_DEADLINE).await;
-    registry.close().await;
-    drop(data_dir);
-    tracing::info!("stopped");
-    match failure {
-        Some(failure) => bail!("{failure}"),
-        None => Ok(()),
-    }
+    };
+    let running = Running { settings, signals, tasks, controller, policies, registry, data_dir, handles };
+    running.end(end, options.stop_instances).await
 }
 
 /// Refuses settings that can't work; says what the others are.

@@ -43,6 +43,13 @@ impl Tasks {
         }
     }
 
+    /// Tells one to finish; [`Tasks::stop`] then waits for it.
+    pub fn cancel(&self, name: &str) {
+        if let Some(task) = self.0.iter().find(|task| task.name == name) {
+            task.cancel.cancel();
+        }
+    }
+
     /// Tells one to finish and waits, at most for `deadline` and at most until a further stop signal; then it is cut off.
     pub async fn stop(&mut self, name: &'static str, deadline: Duration, signals: &mut Signals) {
         let Some(index) = self.0.iter().position(|task| task.name == name) else { return };

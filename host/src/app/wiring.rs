@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::listeners::Addresses;
 use crate::{
-    api::{self, AdminToken, ApiState},
+    alerts::Alerts,
+    api::{self, AdminToken, ApiState, UpgradeHandle},
     authn::{Authenticator, Logins},
     db::{DataDir, Place, Registry},
     directory::{Directory, InternalPaths},
     driver::Distribution,
     identity::MasterKey,
     lifecycle::{self, ControllerHandle, Workspaces},
-    policy::{Isolation, Policies, PolicyOptions, load_or_create_cache_key},
+    policy::{Isolation, Policies, PolicyError, PolicyOptions, load_or_create_cache_key, remote::RemoteOptions},
     proxy::{Proxy, ProxyParts},
     settings::Settings,
     source::{DirectorySource, Source},
@@ -47,6 +48,8 @@ pub struct Shared {
     pub admin_token: AdminToken,
     /// Set once everything is loaded: `/readyz`.
     pub ready: Arc<AtomicBool>,
+    /// Asks for an upgrade.
+    pub upgrade: UpgradeHandle,
 }
 
 /// The registry: in the data directory, or on the server that the settings name.
@@ -90,10 +93,21 @@ pub async fn open_policies(
         cache_key,
         isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
         rollouts_folder: Some(data_dir.policy_rollouts()),
+        remote: RemoteOptions {
+            folder: data_dir.policy_modules(),
+            accounts: settings.oci.accounts.clone(),
+            poll: Duration::from_secs(settings.oci.poll_s.max(1)),
+        },
+        accepted_versions: Some(data_dir.policy_versions()),
         decision_log: settings.decision_log.clone(),
     };
     let policies = tokio::task::spawn_blocking(move || Policies::open(options)).await.context("loading policies")?;
-    let policies = policies.context("set policies_dir to the folder with <tier>.toml")?;
+    let policies = match policies {
+        Err(error @ PolicyError::Folder(_)) => {
+            return Err(error).context("set policies_dir to the folder with <tier>.toml");
+        }
+        opened => opened?,
+    };
     policies.metrics().register(metrics);
     Ok(policies)
 }
@@ -155,6 +169,8 @@ pub struct LifecycleParts {
     pub data_dir: Arc<DataDir>,
     /// Opened.
     pub registry: Registry,
+    /// Told what waits for a person.
+    pub alerts: Arc<Alerts>,
     /// Opened.
     pub distribution: Distribution,
     /// Loaded.
@@ -176,6 +192,7 @@ pub async fn start_lifecycle(
         directory: directory.clone(),
         hints,
         internal_paths: parts.internal_paths,
+        alerts: parts.alerts,
         policies: parts.policies,
         distribution: parts.distribution,
         proxy_port: parts.addresses.proxy.port(),
@@ -220,6 +237,7 @@ pub async fn serve_admin(
         metrics,
         token: shared.admin_token,
         ready: shared.ready,
+        upgrade: shared.upgrade,
         proxy: shared.settings.proxy.clone(),
         proxy_port: shared.addresses.proxy.port(),
         hosts: shared.settings.admin.hosts.clone(),

@@ -16,6 +16,7 @@ mod serve;
 mod span;
 mod sse;
 mod token;
+mod upgrade;
 mod workspace;
 
 use std::{future::Future, path::PathBuf, process::ExitCode};
@@ -23,6 +24,8 @@ use std::{future::Future, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use failure::Failure;
+
+use crate::{app, driver};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 ok · 1 failed · 2 wrong usage · 3 not found · 4 conflict · 5 daemon not reachable
@@ -67,11 +70,19 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Check this machine, the settings and the daemon; says what to do about each problem
     Doctor(doctor::DoctorArgs),
+    /// Hand the running daemon over to the program that now lies at its path; no connection is refused
+    Upgrade(upgrade::UpgradeArgs),
     /// Make keys and tokens, for demos and tests
     Token(token::TokenArgs),
     /// Compile one policy module; the daemon starts this as a limited child
     #[command(hide = true)]
     CompilePolicy,
+    /// Confine this process and become an instance's Node; the daemon starts this as its child
+    #[command(hide = true)]
+    BecomeInstance {
+        /// What to give up, as JSON
+        order: String,
+    },
 }
 
 /// Runs the command of this process' arguments.
@@ -88,13 +99,19 @@ pub fn run() -> ExitCode {
     };
     let Cli { global, command } = cli;
     let done = match command {
-        Command::Serve(args) => block_on(Threads::All, serve::run(&global, args)),
+        // Before there are threads: it reads and removes variables.
+        Command::Serve(args) => match app::activation::listeners() {
+            Ok(listeners) => block_on(Threads::All, serve::run(&global, args, listeners)),
+            Err(error) => Err(Failure::failed(format!("LISTEN_FDS: {error}; hand over TCP sockets (ListenStream=)"))),
+        },
+        Command::Upgrade(args) => block_on(Threads::One, upgrade::run(&global, args)),
         Command::Workspace(args) => block_on(Threads::One, workspace::run(&global, args)),
         Command::Policy(args) => block_on(Threads::One, policy::run(&global, args)),
         Command::Doctor(args) => block_on(Threads::One, doctor::run(&global, args)),
         Command::Token(args) => token::run(&global, args),
         // No runtime, no threads, no log before its limits are set.
         Command::CompilePolicy => return orbit_engine::compile_child::run(),
+        Command::BecomeInstance { order } => return driver::become_instance(&order),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,9 @@
 //! `orbitd serve`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+};
 
 use clap::Args;
 
@@ -55,15 +58,25 @@ pub struct ServeArgs {
     /// proxy.base_domain: a workspace is at <slug>.<base domain>
     #[arg(long, value_name = "DOMAIN")]
     base_domain: Option<String>,
+    /// Take over from a running daemon; `orbitd upgrade` starts this
+    #[arg(long, hide = true)]
+    takeover: bool,
     /// log.filter: info, orbitd=debug,info …
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
 
-/// Runs the daemon until it is told to stop.
-pub async fn run(global: &Global, args: ServeArgs) -> Result<(), Failure> {
+/// Runs the daemon until it is told to stop. `listeners`: those that a supervisor keeps open.
+pub async fn run(global: &Global, args: ServeArgs, listeners: Vec<TcpListener>) -> Result<(), Failure> {
     let mut settings = connection::load_settings(global)?;
-    let options = ServeOptions { stop_instances: args.stop_instances, json: global.json };
+    let options = ServeOptions {
+        stop_instances: args.stop_instances,
+        json: global.json,
+        takeover: args.takeover,
+        listeners,
+        program: std::env::current_exe()
+            .map_err(|error| Failure::failed(format!("cannot find this program's own path: {error}")))?,
+    };
     lay_flags(&mut settings, args);
     Ok(app::serve(settings, options).await?)
 }

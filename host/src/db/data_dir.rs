@@ -16,8 +16,8 @@ use crate::ids::{Slug, WorkspaceId};
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    // Held for its lock: the kernel lets go of it when the process ends, however it ends.
-    _lock: File,
+    // The kernel lets go of its lock when the process ends, however it ends.
+    lock: File,
 }
 
 /// Why the data directory can't be used.
@@ -52,6 +52,13 @@ pub enum DataDirError {
 impl DataDir {
     /// Makes it where there is none, proves that it can be written, and takes its lock.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        let found = Self::find(path)?;
+        found.lock()?;
+        Ok(found)
+    }
+
+    /// The same without the lock: until [`DataDir::lock`] only what daemons can share may be used.
+    pub fn find(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let path = path.canonicalize().map_err(unusable)?;
@@ -60,10 +67,10 @@ impl DataDir {
         if metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(DataDirError::Foreign { path, owner: metadata.uid() });
         }
-        if metadata.mode() & 0o077 != 0 {
+        if metadata.mode() & 0o066 != 0 {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
         }
-        let mut lock = OpenOptions::new()
+        let lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -71,11 +78,21 @@ impl DataDir {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(unusable)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let workspaces = path.join("workspaces");
+        DirBuilder::new().recursive(true).mode(0o700).create(&workspaces).map_err(unusable)?;
+        Ok(Self { path, lock })
+    }
+
+    /// Takes the lock.
+    pub fn lock(&self) -> Result<(), DataDirError> {
+        let path = self.path.clone();
+        let unusable = |source| DataDirError::Unusable { path: self.path.clone(), source };
+        let mut lock = &self.lock;
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
-                let _ = (&lock).take(64).read_to_string(&mut holder);
+                let _ = lock.take(64).read_to_string(&mut holder);
                 let holder = match holder.trim() {
                     "" => "of unknown pid".to_owned(),
                     pid => format!("pid {pid}"),
@@ -87,10 +104,23 @@ impl DataDir {
         lock.set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(unusable)?;
-        let workspaces = path.join("workspaces");
-        DirBuilder::new().recursive(true).mode(0o700).create(&workspaces).map_err(unusable)?;
-        Ok(Self { path, _lock: lock })
+            .map_err(unusable)
+    }
+
+    /// Lets go of the lock: from here on another daemon may be on it, and this one must touch nothing.
+    pub fn unlock(&self) -> Result<(), DataDirError> {
+        flock(&self.lock, FlockOperation::Unlock)
+            .map_err(|errno| DataDirError::Unusable { path: self.path.clone(), source: errno.into() })
+    }
+
+    /// Lets users of their own pass through to their homes: they can enter by a name they know, and list nothing. Everything else
+    /// here is 0600 or 0700 by itself.
+    pub fn let_users_through(&self) -> Result<(), DataDirError> {
+        for path in [self.path.clone(), self.path.join("workspaces")] {
+            let opened = fs::set_permissions(&path, fs::Permissions::from_mode(0o711));
+            opened.map_err(|source| DataDirError::Unusable { path, source })?;
+        }
+        Ok(())
     }
 
     /// The directory itself, absolute.
@@ -126,6 +156,16 @@ impl DataDir {
     /// What was promoted and rolled back, and the modules to go back to.
     pub fn policy_rollouts(&self) -> PathBuf {
         self.path.join("policy-rollouts")
+    }
+
+    /// Policy modules that were pulled from registries.
+    pub fn policy_modules(&self) -> PathBuf {
+        self.path.join("policy-modules")
+    }
+
+    /// The newest signed versions of policies that were ever accepted.
+    pub fn policy_versions(&self) -> PathBuf {
+        self.path.join("policy-versions.json")
     }
 
     /// One life of a workspace: its database, run directories and logs. Another life of the slug has another home.

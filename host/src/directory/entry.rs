@@ -139,6 +139,7 @@ mod tests {
     use super::*;
     use crate::{
         directory::Endpoint,
+        door::Door,
         ids::{Digest, InstanceId},
     };
 
@@ -149,8 +150,8 @@ mod tests {
     }
 
     fn upstream() -> Arc<Upstream> {
-        let address = "127.0.0.1:9".parse().expect("an address");
-        Upstream::new(Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") })
+        let door = Door::new(std::path::Path::new("/nowhere"), 1);
+        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") })
     }
 
     /// Invariant 6: threads count in and out as fast as they can while the entry moves between instances; whenever an instance

@@ -1,23 +1,23 @@
 //! One instance as requests see it: where it is, how many are on it, and the signal that ends what lives long on it.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::sync::{Notify, watch};
 
-use crate::ids::{Digest, InstanceId};
+use crate::{
+    door::Door,
+    ids::{Digest, InstanceId},
+};
 
 /// A proven instance's address and identity.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Loopback address.
-    pub address: SocketAddr,
-    /// Boot id: part of the connection pool's key, so that a reused port never gets another's connection.
+    /// Where its process is reached.
+    pub door: Door,
+    /// Boot id: part of the connection pool's key, so that no instance ever gets a connection of the one before.
     pub boot: InstanceId,
     /// What it runs.
     pub revision: Digest,
@@ -153,8 +153,8 @@ mod tests {
 
     #[tokio::test]
     async fn requests_and_streams_count_apart_and_a_cut_ends_streams_alone() {
-        let address = "127.0.0.1:9".parse().expect("an address");
-        let upstream = Upstream::new(Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") });
+        let door = Door::new(std::path::Path::new("/nowhere"), 1);
+        let upstream = Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") });
         let (request, other) = (upstream.count_in(), upstream.count_in());
         let stream = other.into_long_lived();
         assert_eq!((upstream.in_flight(), upstream.streams()), (1, 1));

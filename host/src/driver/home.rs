@@ -43,6 +43,16 @@ impl Home {
         Ok(Self { path: path.to_owned(), fd })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory of it, opened.
+    pub fn directory(&self, relative: &str) -> Result<OwnedFd, DriverError> {
+        self.open_at(relative, DIRECTORY, "open")
+    }
+
     /// Makes a directory (0700); `false` if there was one.
     pub fn create_dir(&self, relative: &str) -> Result<bool, DriverError> {
         let (parent, name) = self.parent_of(relative)?;
@@ -79,6 +89,17 @@ impl Home {
         let failed = |source| self.error("read", relative, source);
         let size = file.metadata().map_err(failed)?.len();
         file.seek(SeekFrom::Start(size.saturating_sub(limit))).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        Ok((bytes, size))
+    }
+
+    /// At most `limit` bytes of a regular file from `from` on, and its whole size.
+    pub fn read_from(&self, relative: &str, from: u64, limit: u64) -> Result<(Vec<u8>, u64), DriverError> {
+        let mut file = File::from(self.regular(relative, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC)?);
+        let failed = |source| self.error("read", relative, source);
+        let size = file.metadata().map_err(failed)?.len();
+        file.seek(SeekFrom::Start(from)).map_err(failed)?;
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
         Ok((bytes, size))

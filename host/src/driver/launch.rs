@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use crate::ids::{InstanceId, PluginId, Slug};
+use crate::{
+    door,
+    ids::{InstanceId, PluginId, Slug},
+    model::ResourceRules,
+};
 
 /// One start of one instance.
 pub struct Launch {
@@ -19,12 +23,14 @@ pub struct Launch {
     pub id: InstanceId,
     /// 64 hex digits.
     pub boot_secret: String,
-    /// Loopback port.
+    /// Loopback port: for what the instance asks of itself.
     pub port: u16,
     /// `app-config.json`.
     pub app_config: String,
     /// `host.json`, laid over it.
     pub host_config: String,
+    /// What it may use of the machine.
+    pub resources: ResourceRules,
     /// Plugins to start.
     pub plugins: Vec<PluginId>,
     /// Secret name → value.
@@ -59,6 +65,7 @@ impl Launch {
             "boot_id": self.id,
             "boot_secret": self.boot_secret,
             "workspace": self.workspace,
+            "socket": door::SOCKET,
             "port": self.port,
             "config_files": [run.join("app-config.json"), run.join("host.json")],
             "plugins": self.plugins,

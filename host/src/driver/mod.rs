@@ -8,11 +8,13 @@
 //!
 //! Whose process is it? A process is *ours* when the pid, its start time and the kernel's boot id are the recorded ones *and* its
 //! working directory is that instance's own run directory, held through a pidfd; only then is it signalled. Whether it
-//! may be sent *traffic* is another question, answered by the boot secret ([`probe::prove`]): only that shows who listens on the port.
+//! may be sent *traffic* is another question, answered by its [`Door`] (which process listens there) and the boot secret
+//! ([`probe::prove`]: is it the start we think it is).
 //!
 //! Invariants: no secret in argv or environment; no file of a workspace's home is opened through a symbolic link; what an
 //! instance wrote (log, report) is read with a limit.
 
+mod confine;
 mod distribution;
 mod home;
 mod launch;
@@ -25,10 +27,11 @@ mod report;
 mod session;
 mod watched;
 
+pub use confine::{ConfineError, Confinement, Measure, become_instance};
 pub use distribution::{Distribution, DistributionError};
 pub use home::Home;
 pub use launch::Launch;
-pub use logs::MAX_LOG_LINES;
+pub use logs::{LogPart, MAX_LOG_LINES};
 pub use ports::{NoFreePort, pick_port};
 pub use process::ProcessDriver;
 pub use procfs::kernel_boot_id;
@@ -40,7 +43,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::ids::InstanceId;
+use crate::{door::Door, ids::InstanceId};
 
 /// Runs instances.
 #[async_trait::async_trait]
@@ -55,8 +58,8 @@ pub trait Driver: Send + Sync {
     async fn report(&self, home: &Path, id: InstanceId) -> Report;
     /// The last lines of the workspace's log: at most `lines` and 1 MiB, each line cut at 4,000 characters.
     async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError>;
-    /// Rotates the log if it is over its limit.
-    async fn limit_log(&self, home: &Path);
+    /// The workspace's log from a position on, or its last `lines` and the position after them.
+    async fn log_part(&self, home: &Path, from: Option<u64>, lines: usize) -> Result<LogPart, DriverError>;
     /// Removes the run directory of an instance that is gone.
     async fn discard(&self, home: &Path, id: InstanceId);
     /// Removes a workspace's home whole. Follows no link. Fine if there is none.
@@ -68,6 +71,8 @@ pub trait Driver: Send + Sync {
 pub trait Process: Send + Sync {
     /// Which process it is.
     fn identity(&self) -> ProcessIdentity;
+    /// Where it is reached.
+    fn door(&self) -> Door;
     /// Hands over the start message. Once.
     async fn release(&self, launch: &Launch) -> Result<(), DriverError>;
     /// How it ended; `None` while it lives. When this is `Some`, nothing of its session lives any more.

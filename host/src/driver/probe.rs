@@ -1,7 +1,7 @@
 //! Asks an instance: is it the one we started, is it ready, does a plugin really answer? Every question is a connection of
-//! its own to its loopback port, with a deadline and a limit on the answer.
+//! its own through its door, with a deadline and a limit on the answer.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{io, time::Duration};
 
 use aws_lc_rs::{constant_time, hmac};
 use bytes::Bytes;
@@ -9,9 +9,8 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 
-use crate::ids::InstanceId;
+use crate::{door::Door, ids::InstanceId};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -20,10 +19,8 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// Nobody listens, or the connection broke.
-    #[error("it does not answer on port {port}: {reason}")]
+    #[error("it does not answer: {reason}")]
     NoAnswer {
-        /// Which port.
-        port: u16,
         /// What the system said.
         reason: String,
     },
@@ -49,20 +46,17 @@ pub enum ProbeError {
         /// What should have come.
         wanted: &'static str,
     },
-    /// Whoever listens there does not know the boot secret.
-    #[error("another process listens on its port {port}")]
-    Impostor {
-        /// Which port.
-        port: u16,
-    },
+    /// Whoever listens there is another process, or does not know the boot secret.
+    #[error("another process listens in its place")]
+    Impostor,
 }
 
 const BOOT: &str = "/.orbit/v1/boot";
 const READINESS: &str = "/.backstage/health/v1/readiness";
 const ENTITIES: &str = "/api/catalog/entities?limit=1";
 
-/// Whether the process on the port holds the boot secret (64 hex digits): it answers a random challenge.
-pub async fn prove(port: u16, id: InstanceId, boot_secret: &str) -> Result<(), ProbeError> {
+/// Whether the process behind the door holds the boot secret (64 hex digits): it answers a random challenge.
+pub async fn prove(door: &Door, id: InstanceId, boot_secret: &str) -> Result<(), ProbeError> {
     #[derive(Deserialize)]
     struct Answer {
         boot_id: String,
@@ -70,8 +64,8 @@ pub async fn prove(port: u16, id: InstanceId, boot_secret: &str) -> Result<(), P
     }
     let challenge: [u8; 32] = rand::random();
     let path = format!("{BOOT}?challenge={}", hex::encode(challenge));
-    let body = get(port, BOOT, &path, None).await?;
-    let impostor = || ProbeError::Impostor { port };
+    let body = get(door, BOOT, &path, None).await?;
+    let impostor = || ProbeError::Impostor;
     let answer: Answer = serde_json::from_slice(&body).map_err(|_| impostor())?;
     let proof = hex::decode(&answer.proof).map_err(|_| impostor())?;
     let key = hex::decode(boot_secret).map_err(|_| impostor())?;
@@ -81,14 +75,14 @@ pub async fn prove(port: u16, id: InstanceId, boot_secret: &str) -> Result<(), P
 }
 
 /// Whether Backstage says that it is ready.
-pub async fn ready(port: u16) -> Result<(), ProbeError> {
-    get(port, READINESS, READINESS, None).await.map(|_| ())
+pub async fn ready(door: &Door) -> Result<(), ProbeError> {
+    get(door, READINESS, READINESS, None).await.map(|_| ())
 }
 
 /// Whether the catalogue answers with what a catalogue answers: Backstage can be ready while a plugin is not, and a 200 can
 /// be empty.
-pub async fn catalog(port: u16, token: &str) -> Result<(), ProbeError> {
-    let body = get(port, ENTITIES, ENTITIES, Some(token)).await?;
+pub async fn catalog(door: &Door, token: &str) -> Result<(), ProbeError> {
+    let body = get(door, ENTITIES, ENTITIES, Some(token)).await?;
     match serde_json::from_slice::<Vec<serde_json::Value>>(&body) {
         Ok(_) => Ok(()),
         Err(_) => Err(ProbeError::Body { path: ENTITIES, wanted: "a list of entities" }),
@@ -101,33 +95,33 @@ pub fn derived(boot_secret: &str, purpose: &str) -> String {
     hex::encode(hmac::sign(&key, purpose.as_bytes()))
 }
 
-async fn get(port: u16, name: &'static str, path: &str, token: Option<&str>) -> Result<Bytes, ProbeError> {
-    let asked = tokio::time::timeout(DEADLINE, ask(port, path, token));
-    let no_answer = |reason: String| ProbeError::NoAnswer { port, reason };
+async fn get(door: &Door, name: &'static str, path: &str, token: Option<&str>) -> Result<Bytes, ProbeError> {
+    let asked = tokio::time::timeout(DEADLINE, ask(door, path, token));
     match asked.await {
         Err(_) => Err(ProbeError::Slow { path: name }),
-        Ok(Err(reason)) => Err(no_answer(reason)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(ProbeError::Impostor),
+        Ok(Err(error)) => Err(ProbeError::NoAnswer { reason: error.to_string() }),
         Ok(Ok((StatusCode::OK, body))) => Ok(body),
         Ok(Ok((status, _))) => Err(ProbeError::Status { path: name, status }),
     }
 }
 
-async fn ask(port: u16, path: &str, token: Option<&str>) -> Result<(StatusCode, Bytes), String> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| e.to_string())?;
+async fn ask(door: &Door, path: &str, token: Option<&str>) -> io::Result<(StatusCode, Bytes)> {
+    let stream = door.connect().await?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let mut request = Request::get(path)
-        .header(header::HOST, format!("127.0.0.1:{port}"))
+        .header(header::HOST, "127.0.0.1")
         .header(header::CONNECTION, "close")
         .header(header::USER_AGENT, "orbitd-probe");
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
+    let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(io::Error::other)?;
         Ok((status, body.to_bytes()))
     };
     tokio::pin!(exchange, connection);

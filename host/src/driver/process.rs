@@ -5,12 +5,12 @@
 //!   db/                        the sqlite provisioner's
 //!   logs/instance.log[.1]      stdout and stderr, O_APPEND
 //!   run/<instance id>/         the working directory
-//!     app-config.json host.json secrets/ catalog/ report.jsonl
+//!     app-config.json host.json secrets/ catalog/ report.jsonl tmp/ http.sock
 //! ```
 
 use std::{
     ffi::OsString,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -18,15 +18,15 @@ use std::{
 };
 
 use super::{
-    Adoption, Distribution, Driver, DriverError, Exit, Home, Launch, Process, ProcessIdentity, Report, Sought, logs,
-    procfs, report, watched::Watched,
+    Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, LogPart, Process, ProcessIdentity,
+    Report, Sought, logs, procfs, report, watched::Watched,
 };
-use crate::ids::InstanceId;
+use crate::{door::Door, ids::InstanceId};
 
-/// Turns standard input (the start message's pipe) into descriptor 3 and the report file into 4, then becomes Node, in a
-/// session of its own: a shell can do that between fork and exec where Rust would need `unsafe`. No core files: they would
-/// hold secrets. `setsid` does not fork here, because a child of ours never leads a process group; the pid stays.
-const BECOME_NODE: &str = r#"umask 077; ulimit -c 0; exec setsid "$0" "$@" 3<&0 </dev/null 4>>report.jsonl"#;
+/// This very program, also after its file was replaced by a newer one.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// The hidden verb of [`super::become_instance`].
+const BECOME_INSTANCE: &str = "become-instance";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Passed on if the daemon has them; everything else of its environment stays with it.
 const PASSED_ON: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TZ", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
@@ -36,6 +36,7 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 /// Runs instances as processes of this machine.
 pub struct ProcessDriver {
     distribution: Distribution,
+    confinement: Confinement,
     max_log_bytes: u64,
     kernel_boot: String,
     born: tokio::time::Instant,
@@ -43,17 +44,21 @@ pub struct ProcessDriver {
 
 impl ProcessDriver {
     /// `max_log_bytes`: a log is rotated past it.
-    pub fn new(distribution: Distribution, max_log_bytes: u64) -> std::io::Result<Self> {
+    pub fn new(distribution: Distribution, confinement: Confinement, max_log_bytes: u64) -> std::io::Result<Self> {
         let kernel_boot = procfs::kernel_boot_id()?;
-        Ok(Self { distribution, max_log_bytes, kernel_boot, born: tokio::time::Instant::now() })
+        Ok(Self { distribution, confinement, max_log_bytes, kernel_boot, born: tokio::time::Instant::now() })
     }
 
-    fn command(&self, launch: &Launch, log: std::fs::File) -> std::io::Result<Command> {
+    fn command(&self, launch: &Launch, order: &str, log: std::fs::File) -> std::io::Result<Command> {
         let run = Launch::run_dir(&launch.home, launch.id);
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", BECOME_NODE]).arg(&self.distribution.node).arg(&self.distribution.launcher);
+        let mut command = Command::new(OWN_PROGRAM);
+        command.arg0("orbitd").args([BECOME_INSTANCE, order]);
         command.current_dir(&run).env_clear();
-        command.env("PATH", DEFAULT_PATH).env("HOME", &run).env("NODE_ENV", "production");
+        command
+            .env("PATH", DEFAULT_PATH)
+            .env("HOME", &run)
+            .env("TMPDIR", run.join("tmp"))
+            .env("NODE_ENV", "production");
         for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) {
                 command.env(name, value);
@@ -63,15 +68,23 @@ impl ProcessDriver {
         Ok(command)
     }
 
-    fn spawn_blocking(&self, command: &mut Command) -> Result<Arc<dyn Process>, DriverError> {
+    fn spawn_blocking(&self, command: &mut Command, launch: &Launch) -> Result<Arc<dyn Process>, DriverError> {
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id();
+        let door = Door::new(&Launch::run_dir(&launch.home, launch.id), pid);
+        let leash = self.confinement.leash(launch.id, None);
         // Not reaped yet, so the pid can't be another's: a zombie has a stat too.
         let pidfd = Watched::pidfd(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let stat = procfs::stat(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let identity = ProcessIdentity { pid, start_ticks: stat.start_ticks, kernel_boot: self.kernel_boot.clone() };
-        Ok(Watched::watch(identity, pidfd, Some(child)).map_err(failed)?)
+        Ok(Watched::watch(identity, pidfd, door, leash, Some(child)).map_err(failed)?)
+    }
+
+    /// Bounds the log while the process lives; whatever writes there ends with it.
+    fn keep_log(&self, home: &Path, process: &Arc<dyn Process>) {
+        let (home, limit, process) = (home.to_owned(), self.max_log_bytes, process.clone());
+        tokio::spawn(async move { logs::keep(home, limit, process.ended()).await });
     }
 
     /// The process of a recorded identity, if it still is the one.
@@ -108,7 +121,7 @@ fn prepare(launch: &Launch, max_log_bytes: u64) -> Result<(), DriverError> {
     home.create_dir("run")?;
     home.create_dir("logs")?;
     let run = format!("run/{}", launch.id);
-    for dir in ["", "/secrets", "/catalog"] {
+    for dir in ["", "/secrets", "/catalog", "/tmp"] {
         home.create_dir(&format!("{run}{dir}"))?;
     }
     home.write_new(&format!("{run}/app-config.json"), launch.app_config.as_bytes())?;
@@ -145,7 +158,16 @@ impl Driver for ProcessDriver {
     async fn spawn(&self, launch: &Launch) -> Result<Arc<dyn Process>, DriverError> {
         let log = Home::open(&launch.home)?.append(logs::LOG)?;
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
-        self.spawn_blocking(&mut self.command(launch, log).map_err(failed)?)
+        let home = Home::open(&launch.home)?;
+        let user = self.confinement.give(&home, &format!("run/{}", launch.id))?;
+        let order = self.confinement.order(launch, &self.distribution, user);
+        let order = serde_json::to_string(&order).map_err(|error| failed(error.into()))?;
+        let started = self.spawn_blocking(&mut self.command(launch, &order, log).map_err(failed)?, launch);
+        match &started {
+            Ok(process) => self.keep_log(&launch.home, process),
+            Err(_) => _ = self.confinement.leash(launch.id, None).end(),
+        }
+        started
     }
 
     async fn adopt(&self, sought: &Sought) -> Adoption {
@@ -163,8 +185,14 @@ impl Driver for ProcessDriver {
         if self.recorded(&identity, &run).is_none() {
             return Adoption::Gone;
         }
-        match Watched::watch(identity, pidfd, None) {
-            Ok(process) => Adoption::Found(process),
+        let door = Door::new(&run, identity.pid);
+        let leash = self.confinement.leash(sought.id, Some(identity.pid));
+        match Watched::watch(identity, pidfd, door, leash, None) {
+            Ok(process) => {
+                let process: Arc<dyn Process> = process;
+                self.keep_log(&sought.home, &process);
+                Adoption::Found(process)
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot watch a process");
                 Adoption::Gone
@@ -187,17 +215,25 @@ impl Driver for ProcessDriver {
         blocking(home, move || logs::tail(&Home::open(&path)?, lines)).await
     }
 
-    async fn limit_log(&self, home: &Path) {
-        let (path, limit) = (home.to_owned(), self.max_log_bytes);
-        if let Err(error) = blocking(home, move || logs::limit(&Home::open(&path)?, limit)).await {
-            tracing::warn!(%error, "cannot rotate an instance's log");
+    async fn log_part(&self, home: &Path, from: Option<u64>, lines: usize) -> Result<LogPart, DriverError> {
+        let path = home.to_owned();
+        if !home.exists() {
+            return Ok(LogPart::default());
         }
+        let read = move |home: Home| match from {
+            Some(position) => logs::from(&home, position),
+            None => logs::end(&home, lines),
+        };
+        blocking(home, move || read(Home::open(&path)?)).await
     }
 
     async fn discard(&self, home: &Path, id: InstanceId) {
+        // What it started may have outlived it while no daemon was there.
+        let leash = self.confinement.leash(id, None);
         let run = Launch::run_dir(home, id);
         let path = home.to_owned();
         let removed = blocking(home, move || {
+            leash.end();
             // Opened for its check alone: `run` itself must be a directory of ours, not a link.
             let home = Home::open(&path)?;
             home.create_dir("run")?;
@@ -221,5 +257,51 @@ fn remove_dir(path: &Path) -> Result<(), DriverError> {
             Err(DriverError::File { operation: "remove", path: path.to_owned(), source: error })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{ConfineMode, ConfineSettings};
+
+    /// Catalogue F-06: a recorded pid that is another process now is never taken for ours, so it is never signalled.
+    #[tokio::test]
+    async fn a_pid_that_was_used_again_is_nobody_of_ours() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = dir.path().canonicalize().expect("there");
+        let id = InstanceId::generate();
+        let run = Launch::run_dir(&home, id);
+        std::fs::create_dir_all(&run).expect("made");
+        let distribution = Distribution {
+            root: home.clone(),
+            name: String::new(),
+            version: String::new(),
+            digest: String::new(),
+            node: "/bin/sh".into(),
+            launcher: home.join("launcher"),
+            plugins: Default::default(),
+            stateless: false,
+            warning: None,
+        };
+        let settings = ConfineSettings { mode: ConfineMode::Off, ..ConfineSettings::default() };
+        let confinement = Confinement::new(&settings, &distribution, &home).expect("off");
+        let driver = ProcessDriver::new(distribution, confinement, 1 << 20).expect("/proc");
+        let sleep = |cwd: &Path| Command::new("sleep").arg("60").current_dir(cwd).spawn().expect("sleep runs");
+        let (mut ours, mut stranger) = (sleep(&run), sleep(&home));
+        let found = async |pid: u32, start_ticks: u64, kernel_boot: &str| {
+            let identity = Some(ProcessIdentity { pid, start_ticks, kernel_boot: kernel_boot.to_owned() });
+            matches!(driver.adopt(&Sought { home: home.clone(), id, identity }).await, Adoption::Found(_))
+        };
+        let ticks = |pid| procfs::stat(pid).expect("it lives").start_ticks;
+        let boot = driver.kernel_boot.clone();
+        let (own, other) = (ticks(ours.id()), ticks(stranger.id()));
+        assert!(found(ours.id(), own, &boot).await, "the one");
+        assert!(!found(ours.id(), own + 1, &boot).await, "the pid of an earlier one");
+        assert!(!found(ours.id(), own, "another boot").await, "from before the machine was started");
+        assert!(!found(stranger.id(), other, &boot).await, "somewhere else in the machine");
+        for child in [&mut ours, &mut stranger] {
+            child.kill().and_then(|()| child.wait()).expect("ended by this test alone");
+        }
     }
 }

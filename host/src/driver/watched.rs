@@ -14,7 +14,9 @@ use tokio::{
     sync::watch,
 };
 
-use super::{DriverError, Exit, Launch, Process, ProcessIdentity, session};
+use crate::door::Door;
+
+use super::{DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, session};
 
 /// A pipe holds 64 KiB before a write waits.
 const MAX_MESSAGE_BYTES: usize = 60 << 10;
@@ -26,6 +28,7 @@ const KILL_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Watched {
     identity: ProcessIdentity,
     pidfd: Arc<OwnedFd>,
+    door: Door,
     pipe: Mutex<Option<ChildStdin>>,
     exit: watch::Receiver<Option<Exit>>,
 }
@@ -35,6 +38,8 @@ impl Watched {
     pub(super) fn watch(
         identity: ProcessIdentity,
         pidfd: OwnedFd,
+        door: Door,
+        leash: Leash,
         mut child: Option<Child>,
     ) -> std::io::Result<Arc<Self>> {
         let pidfd = Arc::new(pidfd);
@@ -50,7 +55,7 @@ impl Watched {
             }
             let exit = tokio::task::spawn_blocking(move || {
                 // What it started goes with it, however it ended: its port and its database must be free.
-                let left = session::end(pid, start_ticks);
+                let left = session::end(pid, start_ticks).max(leash.end());
                 if left > 0 {
                     tracing::warn!(pid, left, "processes of an ended instance are still there");
                 }
@@ -62,7 +67,7 @@ impl Watched {
             .await;
             let _ = ended.send(Some(exit.unwrap_or(Exit::Unknown)));
         });
-        Ok(Arc::new(Self { identity, pidfd, pipe, exit }))
+        Ok(Arc::new(Self { identity, pidfd, door, pipe, exit }))
     }
 
     /// Opens a pidfd; `None` if the process is gone.
@@ -84,6 +89,10 @@ fn exit_of(status: ExitStatus) -> Exit {
 impl Process for Watched {
     fn identity(&self) -> ProcessIdentity {
         self.identity.clone()
+    }
+
+    fn door(&self) -> Door {
+        self.door.clone()
     }
 
     async fn release(&self, launch: &Launch) -> Result<(), DriverError> {

@@ -9,6 +9,7 @@
 //! before its process, "has a database" before the database), so a killed daemon finds whatever it left; what the directory offers
 //! is computed from the same facts as the step.
 
+mod alarms;
 mod apply;
 mod backoff;
 mod cause;

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{
-    fault,
+    alarms, fault,
     live::{LiveInstance, LiveState},
     shared::Shared,
     step::{Step, next_step},
@@ -128,6 +128,9 @@ impl Work<'_> {
 
     /// Stores what has changed since the last time.
     pub(super) async fn save(&mut self, at_rest: Option<i64>) -> Result<(), Trouble> {
+        for (kind, wrong) in alarms::of(&self.workspace.status, self.workspace.spec.desired) {
+            self.shared.alerts.report(self.workspace.slug.as_str(), kind, wrong);
+        }
         let changed = self.stored.0 != self.workspace.status || self.stored.1 != self.progress;
         self.shared.metrics.phase(self.id(), Some(self.workspace.status.phase));
         if !changed && self.events.is_empty() && at_rest.is_none() {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{live::LiveState, metrics::Metrics, queue::Queue, turns::Turns};
 use crate::{
+    alerts::Alerts,
     db::{DataDir, Registry},
     directory::{Directory, InternalPaths},
     driver::{Distribution, Driver},
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub internal_port: u16,
     pub queue: Queue,
     pub metrics: Arc<Metrics>,
+    pub alerts: Arc<Alerts>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
     /// Who is rolled out, and who waits for that.
@@ -61,6 +63,7 @@ impl Shared {
         let Ingredients { parts, driver, provisioner } = from;
         Self {
             starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
+            alerts: parts.alerts,
             turns: Turns::new(parts.settings.instances.max_rollouts),
             settings: parts.settings,
             registry: parts.registry,

@@ -10,9 +10,10 @@ use super::{
     shared::{Ingredients, Shared},
 };
 use crate::{
-    db::{DataDir, Registry, RegistryError},
+    alerts::Alerts,
+    db::{DataDir, DataDirError, Registry, RegistryError},
     directory::{Availability, Directory, Entry, InternalPaths},
-    driver::{Adoption, Distribution, Process, ProcessDriver, ProcessIdentity, Sought},
+    driver::{Adoption, ConfineError, Confinement, Distribution, Process, ProcessDriver, ProcessIdentity, Sought},
     identity::{SigningKey, SigningKeyError},
     ids::{Slug, WorkspaceId},
     model::DesiredState,
@@ -42,6 +43,8 @@ pub struct Parts {
     pub internal_paths: Arc<InternalPaths>,
     /// Loaded, if possible: a workspace whose tier is not there keeps its last revision and is tried again.
     pub policies: Arc<Policies>,
+    /// Told what waits for a person.
+    pub alerts: Arc<Alerts>,
     /// Opened.
     pub distribution: Distribution,
     /// The port that the proxy is bound to: part of every public URL.
@@ -64,6 +67,12 @@ pub enum StartError {
         /// Why not.
         source: SigningKeyError,
     },
+    /// The settings ask for more than the machine can do.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// The data directory can't be opened to the instances' users.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The database server's settings can't be used.
     #[error(transparent)]
     Provisioner(#[from] PostgresError),
@@ -84,8 +93,19 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
     let mut parts = parts;
     let (_, unused) = mpsc::channel(1);
     let hints = std::mem::replace(&mut parts.hints, unused);
-    let driver = ProcessDriver::new(parts.distribution.clone(), parts.settings.instances.max_log_bytes)
-        .map_err(StartError::Proc)?;
+    let confinement = Confinement::new(&parts.settings.confine, &parts.distribution, parts.data_dir.path())?;
+    if confinement.has_own_users() {
+        parts.data_dir.let_users_through()?;
+    }
+    for measure in confinement.measures() {
+        match measure.active {
+            true => tracing::info!(measure = measure.name, "{}", measure.text),
+            false => tracing::warn!(measure = measure.name, "instances are not confined by it: {}", measure.text),
+        }
+    }
+    let max_log_bytes = parts.settings.instances.max_log_bytes;
+    let driver =
+        ProcessDriver::new(parts.distribution.clone(), confinement, max_log_bytes).map_err(StartError::Proc)?;
     let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir, &parts.distribution)?);
     let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
     load(&shared).await?;

@@ -19,7 +19,7 @@ use crate::{
     db::{InstanceRow, InstanceState},
     driver::{Launch, pick_port, probe},
     ids::{Digest, InstanceId},
-    model::{Instance, Revision},
+    model::{Instance, ResourceRules, Revision},
     provisioner::{Access, Site},
 };
 
@@ -189,6 +189,7 @@ impl Work<'_> {
             port,
             app_config: app_config.to_string(),
             host_config: host_config.to_string(),
+            resources: self.resources(),
             plugins: revision.plugins.clone(),
             secrets,
             catalog: revision.catalog.clone(),
@@ -209,6 +210,12 @@ impl Work<'_> {
         let row =
             InstanceRow { instance, url, database_name, connections: access.connections, state, kernel_boot: None };
         Ok(Ok((row, launch)))
+    }
+
+    /// What its tier gives an instance; an unknown tier, the defaults.
+    fn resources(&self) -> ResourceRules {
+        let policies = self.shared.policies.snapshot();
+        policies.tier(&self.workspace.spec.tier).map(|tier| tier.rules().resources).unwrap_or_default()
     }
 
     async fn secrets_of(&self, revision: &Revision) -> Result<BTreeMap<String, Vec<u8>>, String> {

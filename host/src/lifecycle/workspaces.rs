@@ -11,7 +11,7 @@ use crate::{
     crashpoint,
     db::{NewEvent, RegistryError, RegistryErrorKind},
     directory::Entry,
-    driver::MAX_LOG_LINES,
+    driver::{LogPart, MAX_LOG_LINES},
     identity::SigningKey,
     ids::{PluginId, Slug, TierName, WorkspaceId},
     model::{DesiredState, Event, Instance, Owner, Spec, Status, Workspace},
@@ -278,12 +278,12 @@ impl Workspaces {
         Ok(self.shared.registry.events(workspace.id, after, limit.min(MAX_EVENTS_READ)).await?)
     }
 
-    /// The last lines of the instance's log, at most `lines` (5,000) and 1 MiB.
-    pub async fn logs(&self, slug: &Slug, lines: usize) -> Result<Vec<String>, LifecycleError> {
+    /// The last lines of the instance's log, at most `lines` (5,000) and 1 MiB; or what came after a position.
+    pub async fn logs(&self, slug: &Slug, after: Option<u64>, lines: usize) -> Result<LogPart, LifecycleError> {
         let workspace = self.get(slug).await?;
         let home = self.shared.home(slug, workspace.id);
-        let tail = self.shared.driver.log_tail(&home, lines.min(MAX_LOG_LINES)).await;
-        tail.map_err(|error| LifecycleError::Registry(error.to_string()))
+        let part = self.shared.driver.log_part(&home, after, lines.min(MAX_LOG_LINES)).await;
+        part.map_err(|error| LifecycleError::Registry(error.to_string()))
     }
 
     /// Makes the registry agree with what a source lists: creates, changes, and stops or deletes what is gone from it. One

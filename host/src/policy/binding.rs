@@ -2,15 +2,21 @@
 //! an error that names file, line and key.
 
 use std::{
+    collections::BTreeMap,
     path::{Component, Path, PathBuf},
     time::Duration,
 };
 
-use orbit_engine::{Limits, World};
+use orbit_engine::{Limits, ShapeLimits, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::rollout::{Audience, Budget, Mode};
+use super::{
+    remote::OciReference,
+    rollout::{Audience, Budget, Mode},
+    schema,
+    trust::Trust,
+};
 use crate::{
     ids::Slug,
     model::{BackupRules, ResourceRules, RolloutRules, Share, SleepRules, TierRules},
@@ -33,6 +39,9 @@ pub struct TierFile {
     pub authorizer: Vec<Binding>,
     /// Makes `app-config`.
     pub renderer: Binding,
+    /// Who may sign its policies; none: nobody has to.
+    #[serde(default)]
+    pub trust: Option<Trust>,
     /// How its workspaces are rolled out.
     #[serde(default)]
     rollout: RolloutRules,
@@ -45,17 +54,26 @@ pub struct TierFile {
     /// What an instance may use.
     #[serde(default)]
     resources: ResourceRules,
+    /// As it was read, for naming lines.
+    #[serde(skip)]
+    text: String,
 }
 
 /// One module in one role.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
-    /// Relative to the policies folder, and inside it.
+    /// Relative to the policies folder, and inside it; or `oci://…`, see [`Binding::reference`].
     pub module: PathBuf,
     /// Given to the policy's `configure` as JSON.
     #[serde(default)]
     pub settings: toml::Table,
+    /// What the module may look like, and compiling it may cost.
+    #[serde(default)]
+    pub class: Class,
+    /// Settings whose text is in a file of its own, inside the policies folder.
+    #[serde(default)]
+    pub settings_files: BTreeMap<String, PathBuf>,
     /// What one call may use.
     #[serde(default)]
     pub limits: LimitSettings,
@@ -73,12 +91,54 @@ pub struct Binding {
     pub tests: Option<PathBuf>,
 }
 
+/// What kind of module it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// Code of its own: Rust, Rego, Cedar.
+    #[default]
+    Policy,
+    /// It carries an interpreter: JavaScript, Python.
+    Language,
+}
+
+impl Class {
+    /// For the engine.
+    pub fn shape(self) -> &'static ShapeLimits {
+        match self {
+            Self::Policy => &ShapeLimits::POLICY,
+            Self::Language => &ShapeLimits::LANGUAGE,
+        }
+    }
+
+    /// The smallest class that a module fits; one that fits none is told so by the engine.
+    pub fn fitting(module: &[u8]) -> Self {
+        if ShapeLimits::POLICY.fits(module) || !ShapeLimits::LANGUAGE.fits(module) {
+            Self::Policy
+        } else {
+            Self::Language
+        }
+    }
+
+    /// What a call may use where the binding says nothing.
+    pub fn default_limits(self, world: World) -> Limits {
+        let defaults = Limits::of(world);
+        match self {
+            Self::Policy => defaults,
+            // Measured: a fresh interpreter needs 1 to 20 ms for a decision and 10 to 20 MiB.
+            Self::Language => Limits { budget: Duration::from_millis(500), memory_bytes: 64 << 20, ..defaults },
+        }
+    }
+}
+
 /// `[<binding>.next]`: a version that is rolled out. What it leaves out is as in the binding.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Next {
     module: Option<PathBuf>,
     settings: Option<toml::Table>,
+    settings_files: Option<BTreeMap<String, PathBuf>>,
+    class: Option<Class>,
     limits: Option<LimitSettings>,
     tests: Option<PathBuf>,
     /// `shadow` or `canary`.
@@ -100,6 +160,9 @@ pub struct LimitSettings {
     /// Linear memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_bytes: Option<usize>,
+    /// Entries of each table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table_elements: Option<usize>,
     /// Everything in one answer together.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_bytes: Option<usize>,
@@ -124,11 +187,19 @@ impl TierFile {
 
     fn parse(text: &str) -> Result<Self, String> {
         let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        if let Some(trust) = &file.trust {
+            trust.validate()?;
+        }
         match file.authorizer.len() {
             0 => Err("it has no [[authorizer]]: nobody would be let in, or everybody".to_owned()),
             n if n > MAX_AUTHORIZERS => Err(format!("it has {n} authorizers, {MAX_AUTHORIZERS} are allowed")),
-            _ => Ok(file),
+            _ => Ok(Self { text: text.to_owned(), ..file }),
         }
+    }
+
+    /// The line of a key, from 1.
+    pub fn line_of(&self, path: &[String]) -> Option<usize> {
+        schema::line_of(&self.text, path)
     }
 
     /// What it says beside its policies.
@@ -160,13 +231,38 @@ impl Binding {
             .transpose()
     }
 
-    /// The settings as JSON text, which is also what tells two versions of them apart.
-    pub fn settings_json(&self) -> Result<String, String> {
+    /// Where the module is in a registry, if that is where it is.
+    pub fn reference(&self) -> Result<Option<OciReference>, String> {
+        let text = self.module.to_str().filter(|text| text.starts_with(OciReference::SCHEME));
+        text.map(str::parse).transpose().map_err(|error: super::remote::ReferenceError| error.to_string())
+    }
+
+    /// Where the texts of `settings_files` are, by setting.
+    pub fn settings_paths(&self, folder: &Path) -> Result<Vec<(&str, PathBuf)>, String> {
+        let path = |(key, file): (&'_ String, &PathBuf)| {
+            if self.settings.contains_key(key) {
+                return Err(format!("settings.{key} and settings_files.{key} are both there: keep one"));
+            }
+            inside(folder, &format!("settings_files.{key}"), file, "make the file or correct the path")
+        };
+        self.settings_files.iter().map(|(key, file)| Ok((key.as_str(), path((key, file))?))).collect()
+    }
+
+    /// The settings as JSON text, which is also what tells two versions of them apart; `texts` is what `settings_files` name.
+    pub fn settings_json(&self, texts: Vec<(&str, String)>) -> Result<String, String> {
         let mut settings = Map::new();
+        for (key, text) in texts {
+            settings.insert(key.to_owned(), Value::from(text));
+        }
         for (key, value) in &self.settings {
             settings.insert(key.clone(), json_of(value, &format!("settings.{key}"))?);
         }
         Ok(Value::Object(settings).to_string())
+    }
+
+    /// Where its next version's settings stand: with it, or with the active one.
+    pub fn next_has_settings(&self) -> bool {
+        self.next.as_ref().is_some_and(|next| next.settings.is_some())
     }
 
     /// The version that is rolled out, as a binding of its own.
@@ -175,6 +271,8 @@ impl Binding {
         Some(Self {
             module: next.module.clone().unwrap_or_else(|| self.module.clone()),
             settings: next.settings.clone().unwrap_or_else(|| self.settings.clone()),
+            settings_files: next.settings_files.clone().unwrap_or_else(|| self.settings_files.clone()),
+            class: next.class.unwrap_or(self.class),
             limits: next.limits.clone().unwrap_or_else(|| self.limits.clone()),
             memory: self.memory,
             budget: self.budget.clone(),
@@ -211,17 +309,19 @@ impl Next {
 // === impl LimitSettings ===
 
 impl LimitSettings {
-    /// The limits, with what the world has where nothing is said.
-    pub fn limits(&self, world: World) -> Result<Limits, String> {
-        let defaults = default_limits(world);
+    /// The limits, with what class and world have where nothing is said.
+    pub fn limits(&self, class: Class, world: World) -> Result<Limits, String> {
+        let defaults = class.default_limits(world);
         let limits = Limits {
             budget: self.budget_ms.map_or(defaults.budget, Duration::from_millis),
             memory_bytes: self.memory_bytes.unwrap_or(defaults.memory_bytes),
+            table_elements: self.table_elements.unwrap_or(defaults.table_elements),
             result_bytes: self.result_bytes.unwrap_or(defaults.result_bytes),
         };
         for (key, value, least, most) in [
-            ("budget_ms", limits.budget.as_millis() as usize, 1, 5_000),
+            ("budget_ms", limits.budget.as_millis() as usize, 10, 5_000),
             ("memory_bytes", limits.memory_bytes, 64 << 10, 64 << 20),
+            ("table_elements", limits.table_elements, 1, 20_000),
             ("result_bytes", limits.result_bytes, 1 << 10, 16 << 20),
         ] {
             if !(least..=most).contains(&value) {
@@ -234,11 +334,7 @@ impl LimitSettings {
 
 /// What a call may use where the binding says nothing.
 pub fn default_limits(world: World) -> Limits {
-    let (budget_ms, memory_bytes, result_bytes) = match world {
-        World::Router | World::Authorizer => (20, 8 << 20, 64 << 10),
-        World::Renderer => (500, 32 << 20, 4 << 20),
-    };
-    Limits { budget: Duration::from_millis(budget_ms), memory_bytes, result_bytes }
+    Limits::of(world)
 }
 
 /// A file that a binding names (as `key`): it must lie in the policies folder, symbolic links followed.
@@ -319,9 +415,18 @@ mod tests {
             "[authorizer.settings]\na = [1, true]\nb.c = \"x\"\n[authorizer.limits]\nbudget_ms = 0\n[renderer]",
         );
         let file = TierFile::parse(&text).expect("parsed");
-        assert_eq!(file.authorizer[0].settings_json().expect("JSON"), r#"{"a":[1,true],"b":{"c":"x"}}"#);
-        assert!(file.authorizer[0].limits.limits(World::Authorizer).expect_err("too small").contains("budget_ms"));
-        assert_eq!(file.router.limits.limits(World::Router).expect("defaults").budget, Duration::from_millis(20));
+        assert_eq!(file.authorizer[0].settings_json(Vec::new()).expect("JSON"), r#"{"a":[1,true],"b":{"c":"x"}}"#);
+        assert!(
+            file.authorizer[0]
+                .limits
+                .limits(Class::Policy, World::Authorizer)
+                .expect_err("too small")
+                .contains("budget_ms")
+        );
+        assert_eq!(
+            file.router.limits.limits(Class::Policy, World::Router).expect("defaults").budget,
+            Duration::from_millis(20)
+        );
     }
 
     #[test]
@@ -330,7 +435,10 @@ mod tests {
             "[router.settings]\na = 1\n[router.next]\nmode = \"canary\"\nshare = \"10%\"\nmodule = \"n.wasm\"\n[[auth";
         let file = TierFile::parse(&GOOD.replace("[[auth", next)).expect("parsed");
         let binding = file.router.next_binding().expect("there");
-        assert_eq!((binding.module.to_str(), binding.settings_json()), (Some("n.wasm"), Ok(r#"{"a":1}"#.to_owned())));
+        assert_eq!(
+            (binding.module.to_str(), binding.settings_json(Vec::new())),
+            (Some("n.wasm"), Ok(r#"{"a":1}"#.to_owned()))
+        );
         let rules = file.router.next.expect("there");
         assert_eq!((rules.mode, rules.audience().expect("one").share), (Mode::Canary, Share::percent(10)));
         let bare =

@@ -24,13 +24,16 @@ mod loader;
 mod metrics;
 pub mod pace;
 mod remembered;
+pub mod remote;
 pub mod replay;
 mod role;
 mod rollout;
+mod schema;
 mod set;
 mod single;
 mod status;
 mod store;
+pub mod trust;
 mod verdicts;
 mod view;
 mod watch;
@@ -43,8 +46,10 @@ mod rollout_tests;
 mod store_tests;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trust_tests;
 
-pub use binding::default_limits;
+pub use binding::{Class, default_limits};
 pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,

@@ -12,7 +12,7 @@ use orbit_engine::Inputs;
 use serde::Serialize;
 
 use super::{
-    decision_log::{Decision, Record, Seen},
+    decision_log::{DECISION, Decision, Record, Seen},
     role::{Decides, Failed, PerRequest},
     single::Single,
     view::{OwnedView, declared},
@@ -175,6 +175,9 @@ fn next_line(log: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 fn obstacle(needs: &[String], record: &Record) -> Option<String> {
     if matches!(&record.decision, Decision::Fail { kind: super::FailureKind::Unavailable, .. }) {
         return Some("the logged policy was not asked (its breaker was open, or no sandbox was free)".to_owned());
+    }
+    if record.masked.iter().any(|masked| masked == DECISION) {
+        return Some("its decision is masked in part".to_owned());
     }
     let masked = needs.iter().find(|need| record.masked.contains(need));
     if let Some(need) = masked {

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{testing, *};
+use super::{remote::RemoteOptions, testing, *};
 use crate::{
     ids::{Slug, TierName},
     settings::DecisionLogSettings,
@@ -40,6 +40,8 @@ impl Folder {
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
             rollouts_folder: Some(self.0.path().join("rollouts")),
+            remote: RemoteOptions::offline(self.0.path().join("modules")),
+            accepted_versions: Some(self.0.path().join("versions.json")),
             decision_log: DecisionLogSettings { file: Some("/dev/null".into()), ..DecisionLogSettings::default() },
         })
         .expect("opened")

@@ -1,6 +1,8 @@
 //! One module outside any tier: for its author's commands and for test cases.
 
-use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, World};
+use std::sync::Arc;
+
+use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, Slots, Terms, World};
 
 use super::view::declared;
 
@@ -26,10 +28,11 @@ impl Single {
         settings: &str,
         limits: Limits,
     ) -> Result<Self, LoadError> {
+        let terms = Terms { settings, limits, slots: Arc::new(Slots::unshared()) };
         Ok(match world {
-            World::Router => Self::Router(Router::load(compiler, compiled, settings, limits)?),
-            World::Authorizer => Self::Authorizer(Authorizer::load(compiler, compiled, settings, limits)?),
-            World::Renderer => Self::Renderer(Renderer::load(compiler, compiled, settings, limits)?),
+            World::Router => Self::Router(Router::load(compiler, compiled, terms)?),
+            World::Authorizer => Self::Authorizer(Authorizer::load(compiler, compiled, terms)?),
+            World::Renderer => Self::Renderer(Renderer::load(compiler, compiled, terms)?),
         })
     }
 

@@ -3,7 +3,11 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::rollout::{HeldBack, RolloutEvent, Serves, ShadowStatus};
+use super::{
+    remote::RemoteModule,
+    rollout::{HeldBack, RolloutEvent, Serves, ShadowStatus},
+    trust::Signed,
+};
 use crate::{
     ids::{Digest, TierName},
     model::Share,
@@ -21,6 +25,8 @@ pub struct PolicyStatus {
     pub tiers: Vec<TierStatus>,
     /// Promotions and rollbacks, the newest last; at most 100.
     pub events: Vec<RolloutEvent>,
+    /// Modules that come from registries.
+    pub remote: Vec<RemoteModule>,
     /// Promotions and rollbacks could not be made durable: why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_saved: Option<String>,
@@ -146,6 +152,9 @@ pub struct PolicyInfo {
     pub active_since: OffsetDateTime,
     /// The set it came with.
     pub set_version: u64,
+    /// Who signed it, where the tier has keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// Why the newest version of a tier does not serve.
@@ -193,6 +202,7 @@ impl PolicyInfo {
             settings_digest: Digest::of(b"{}"),
             active_since: OffsetDateTime::UNIX_EPOCH,
             set_version: 1,
+            signed: None,
         }
     }
 }

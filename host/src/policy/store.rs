@@ -12,14 +12,17 @@ use arc_swap::ArcSwap;
 use orbit_engine::{CacheKey, Compiler, Isolation, LoadError, Runtime};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     PolicySet,
     decision_log::{Follower, Line, Recorder},
     loader::{Fingerprint, Loader, LoaderParts},
     metrics::PolicyMetrics,
+    remote::{Remote, RemoteOptions},
     rollout::{Ledger, Worker},
     status::{PolicyStatus, Reloaded, TierStatus},
+    trust::AcceptedVersions,
 };
 use crate::settings::DecisionLogSettings;
 
@@ -35,6 +38,10 @@ pub struct PolicyOptions {
     pub isolation: Isolation,
     /// Folder for what was promoted and rolled back, made 0700 if missing; none forgets it with the process.
     pub rollouts_folder: Option<PathBuf>,
+    /// Registries that modules come from.
+    pub remote: RemoteOptions,
+    /// File with the newest signed versions that were ever accepted; none forgets them with the process.
+    pub accepted_versions: Option<PathBuf>,
     /// Which decisions are written down. Its file is as seen from the working directory.
     pub decision_log: DecisionLogSettings,
 }
@@ -61,6 +68,7 @@ pub struct Policies {
     metrics: PolicyMetrics,
     versions: watch::Sender<u64>,
     recorder: Option<Arc<Recorder>>,
+    remote: Option<Arc<Remote>>,
     /// Told when an error budget is spent.
     pub(super) spent: Arc<Notify>,
     /// `None` for the empty default, which never loads.
@@ -85,6 +93,10 @@ impl Policies {
         let worker = Worker::start().map_err(|error| {
             PolicyError::Beside(format!("the thread for policies in the shadow can't start: {error}"))
         })?;
+        let folder = options.remote.folder.clone();
+        let remote = Remote::open(options.remote).map_err(|error| {
+            PolicyError::Beside(format!("cannot use {} for modules from registries: {error}", folder.display()))
+        })?;
         let spent = Arc::new(Notify::new());
         let loader = Loader::new(LoaderParts {
             folder: options.folder,
@@ -94,9 +106,12 @@ impl Policies {
             worker,
             recorder: recorder.clone(),
             wake: spent.clone(),
+            remote: remote.clone(),
+            accepted: AcceptedVersions::open(options.accepted_versions),
         });
         let loading = Some(Mutex::new(Loading { loader, seen: Fingerprint::new() }));
-        let policies = Self { metrics, recorder: Some(recorder), spent, loading, ..Self::default() };
+        let policies =
+            Self { metrics, recorder: Some(recorder), remote: Some(remote), spent, loading, ..Self::default() };
         policies.load(true)?;
         Ok(Arc::new(policies))
     }
@@ -120,6 +135,7 @@ impl Policies {
                 tier.policies = policies.bindings();
             }
         }
+        status.remote = self.remote.as_ref().map(|remote| remote.modules()).unwrap_or_default();
         status
     }
 
@@ -145,17 +161,39 @@ impl Policies {
         &self.metrics
     }
 
-    /// Reads everything again, now; tiers whose file is gone are dropped. Returns when the new set serves.
+    /// Asks the registries and reads everything again, now; tiers whose file is gone are dropped. Returns when the new set
+    /// serves.
     pub async fn reload(self: &Arc<Self>) -> Result<Reloaded, PolicyError> {
+        if let Some(remote) = &self.remote {
+            remote.look_at_all().await;
+        }
         let policies = self.clone();
         blocking(move || policies.load(true)).await
     }
 
-    /// What the files look like now, if that is not what was loaded last.
+    /// Waits for something new from a registry; for ever where none is followed.
+    pub(super) async fn registry_news(&self) {
+        match &self.remote {
+            Some(remote) => remote.news().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Follows registries until `cancel`.
+    pub(super) async fn follow_registries(&self, cancel: CancellationToken) {
+        if let Some(remote) = &self.remote {
+            remote.run(cancel).await;
+        }
+    }
+
+    /// The files that don't look as they did when they were loaded last, and how they look now.
     pub(super) fn changed(&self) -> Option<Fingerprint> {
         let loading = self.loading.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let now = loading.loader.fingerprint();
-        (now != loading.seen).then_some(now)
+        let gone = loading.seen.keys().filter(|path| !now.contains_key(*path)).map(|path| (path.clone(), None));
+        let mut changed: Fingerprint = gone.collect();
+        changed.extend(now.into_iter().filter(|(path, stat)| loading.seen.get(path) != Some(stat)));
+        (!changed.is_empty()).then_some(changed)
     }
 
     pub(super) fn folder(&self) -> Option<PathBuf> {
@@ -198,6 +236,7 @@ impl Policies {
             active_since: if same { before.active_since } else { Some(now) },
             tiers: Vec::new(),
             events: loading.loader.ledger().events().cloned().collect(),
+            remote: Vec::new(),
             not_saved,
         };
         let names: std::collections::BTreeSet<String> =

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
-use super::{testing, *};
+use super::{remote::RemoteOptions, testing, *};
 use crate::{
     ids::{Slug, TierName},
     settings::DecisionLogSettings,
@@ -47,6 +47,8 @@ impl Folder {
             cache_key: [1; 32],
             isolation: Isolation::InProcess,
             rollouts_folder: Some(self.dir.path().join("rollouts")),
+            remote: RemoteOptions::offline(self.dir.path().join("modules")),
+            accepted_versions: Some(self.dir.path().join("versions.json")),
             decision_log: DecisionLogSettings::default(),
         })
         .expect("opened")
@@ -220,6 +222,29 @@ async fn a_module_that_fails_its_own_cases_is_not_swapped_in() {
     assert!(refused[0].1.contains("tests r.test.toml does not exist"), "{refused:?}");
 }
 
+#[tokio::test]
+async fn settings_that_do_not_fit_the_module_s_schema_are_named_with_their_line() {
+    let folder = Folder::new();
+    let policies = folder.open();
+    let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"b": {"type": "array", "items": {"type": "string"}}}}"#;
+    folder.write("r.wasm", testing::router_with_schema(schema));
+    let with = |lines: &str| TIER.replace("module = \"r.wasm\"", &format!("module = \"r.wasm\"\n{lines}"));
+    let refusal = async |lines: &str| {
+        folder.write("pro.toml", with(lines));
+        policies.reload().await.expect("it looks").refused.first().map(|(_, reason)| reason.clone()).unwrap_or_default()
+    };
+    assert_eq!(refusal("[router.settings]\nb = [\"x\"]").await, "");
+    let reason = refusal("[router.settings]\nb = [\n  \"x\",\n  7,\n]").await;
+    assert!(reason.contains("pro.toml: [router]") && reason.contains("router.settings.b[1] (line 7): 7"), "{reason}");
+    let reason = refusal("[router.settings]\nc = 1").await;
+    assert!(reason.contains("router.settings (line 4)") && reason.contains("'c'"), "{reason}");
+    let reason = refusal("[router.next]\nmode = \"shadow\"\n[router.next.settings]\nb = 1").await;
+    assert!(reason.contains("router.next.settings.b (line 7)"), "{reason}");
+    folder.write("r.wasm", testing::router_with_schema("{\"type\": 7}"));
+    let reason = refusal("").await;
+    assert!(reason.contains("its settings schema is no valid schema"), "{reason}");
+}
+
 #[test]
 fn a_missing_folder_says_which() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -229,6 +254,8 @@ fn a_missing_folder_says_which() {
         cache_key: [1; 32],
         isolation: Isolation::InProcess,
         rollouts_folder: None,
+        remote: RemoteOptions::offline(dir.path().join("modules")),
+        accepted_versions: Some(dir.path().join("versions.json")),
         decision_log: DecisionLogSettings::default(),
     };
     let error = Policies::open(options).err().expect("no folder").to_string();

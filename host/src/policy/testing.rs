@@ -15,6 +15,12 @@ pub fn router(status: u16, reason: &str) -> Vec<u8> {
     module("router", "routing", "route", &format!("{FLAT} i32"), &body, reason)
 }
 
+/// A router that refuses, with this schema of its settings (at most 2,000 ASCII characters).
+pub fn router_with_schema(schema: &str) -> Vec<u8> {
+    let refuse = "(i32.store8 (i32.const 1028) (i32.const 1)) (i32.store16 (i32.const 1032) (i32.const 404))";
+    described("router", "routing", "route", &format!("{FLAT} i32"), refuse, "", schema)
+}
+
 /// A router that traps.
 pub fn trapping_router() -> Vec<u8> {
     module("router", "routing", "route", &format!("{FLAT} i32"), "(unreachable)", "")
@@ -39,12 +45,28 @@ pub fn renderer(config: &str) -> Vec<u8> {
 }
 
 fn module(world: &str, interface: &str, call: &str, parameters: &str, body: &str, text: &str) -> Vec<u8> {
+    described(world, interface, call, parameters, body, text, "")
+}
+
+fn described(
+    world: &str,
+    interface: &str,
+    call: &str,
+    parameters: &str,
+    body: &str,
+    text: &str,
+    schema: &str,
+) -> Vec<u8> {
+    let length: String = (schema.len() as u32).to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let schema = schema.replace('"', "\\22");
     let text = text.replace('"', "\\22");
     let wat = format!(
         r#"(module
           (memory (export "memory") 2)
           (data (i32.const 528) "by-hand1.0.0")
           (data (i32.const 256) "\10\02\00\00\07\00\00\00\17\02\00\00\05\00\00\00")
+          (data (i32.const 280) "\00\08\00\00{length}")
+          (data (i32.const 2048) "{schema}")
           (data (i32.const 600) "{text}")
           (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
           (func (export "orbit:policy/{interface}@1.0.0#describe") (result i32) (i32.const 256))

@@ -20,13 +20,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener},
     time::timeout,
 };
 
 use super::*;
 use crate::{
     directory::{Availability, Endpoint, Entry, Upstream},
+    door::{Door, SOCKET},
     identity::{BackstageUser, SigningKey},
     ids::{Digest, InstanceId, WorkspaceId},
     policy::{Authorization, Refusal, RequestFacts},
@@ -88,21 +89,29 @@ async fn echo(seen: Seen, mut request: Request<Incoming>) -> Result<Response<Ful
     Ok(response)
 }
 
-async fn start_echo(seen: Seen) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
+/// A run directory with a listener in it.
+fn listen() -> (UnixListener, Door, tempfile::TempDir) {
+    let run = tempfile::tempdir().expect("a directory");
+    let listener = UnixListener::bind(run.path().join(SOCKET)).expect("bound");
+    let door = Door::new(run.path(), std::process::id());
+    (listener, door, run)
+}
+
+fn start_echo(seen: Seen) -> Door {
+    let (listener, door, run) = listen();
     tokio::spawn(async move {
+        let _run = run;
         while let Ok((stream, _)) = listener.accept().await {
             let seen = seen.clone();
             let service = service_fn(move |request| echo(seen.clone(), request));
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
         }
     });
-    address
+    door
 }
 
-fn serving(address: SocketAddr) -> Availability {
-    let endpoint = Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") };
+fn serving(door: Door) -> Availability {
+    let endpoint = Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") };
     Availability::Serving(Upstream::new(endpoint))
 }
 
@@ -132,7 +141,7 @@ impl Rig {
         let entry = Entry::new(WorkspaceId::generate(), slug, tier, Arc::new(signing));
         directory.insert([entry.clone()]);
         let seen = Seen::default();
-        entry.publish(serving(start_echo(seen.clone()).await));
+        entry.publish(serving(start_echo(seen.clone())));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let mut settings = ProxySettings::default();
@@ -340,9 +349,8 @@ async fn a_held_request_is_answered_by_the_instance_that_comes() {
     };
     let (answer, ()) = tokio::join!(held, release);
     assert_eq!(status(&answer), 200, "{answer}");
-    // Gone a moment ago: nothing listens on its port.
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-    rig.entry.publish(serving(closed));
+    // Gone a moment ago: its directory went with it.
+    rig.entry.publish(serving(listen().1));
     let held = rig.get("/after", "");
     let release = async {
         while rig.proxy.metrics.held.get() == 0 {
@@ -442,17 +450,17 @@ async fn a_websocket_is_a_tunnel_that_a_restart_does_not_wait_for() {
 }
 
 /// An instance that answers with these bytes, whatever it is asked, and then closes.
-async fn answers_with(bytes: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
+fn answers_with(bytes: &'static str) -> Door {
+    let (listener, door, run) = listen();
     tokio::spawn(async move {
+        let _run = run;
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
             let _ = stream.write_all(bytes.as_bytes()).await;
         }
     });
-    address
+    door
 }
 
 #[tokio::test]
@@ -467,25 +475,23 @@ async fn an_instance_that_breaks_http_is_a_502_and_a_cut_answer_stays_cut() {
         "nonsense\r\n\r\n",
         "",
     ] {
-        rig.entry.publish(serving(answers_with(bytes).await));
+        rig.entry.publish(serving(answers_with(bytes)));
         let answer = rig.get("/", "").await;
         assert_eq!(status(&answer), 502, "{bytes}\n{answer}");
         assert!(upstream(&rig.entry).is_idle());
     }
-    rig.entry.publish(serving(answers_with("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort").await));
+    rig.entry.publish(serving(answers_with("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nshort")));
     let answer = rig.get("/", "").await;
     assert!(answer.contains("content-length: 10") && answer.ends_with("short"), "{answer}");
-    rig.entry
-        .publish(serving(answers_with("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n").await));
+    rig.entry.publish(serving(answers_with("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n")));
     let answer = rig.get("/", "").await;
     assert!(!answer.contains("0\r\n\r\n"), "no end was sent: {answer}");
-    rig.entry.publish(serving(
-        answers_with("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\npoison").await,
-    ));
+    rig.entry
+        .publish(serving(answers_with("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\npoison")));
     let answer = rig.get("/", "").await;
     assert!(answer.ends_with("\r\n\r\nx"), "{answer}");
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    rig.entry.publish(serving(silent.local_addr().expect("an address")));
+    let (_silent, door, _run) = listen();
+    rig.entry.publish(serving(door));
     assert_eq!(status(&rig.get("/", "").await), 504);
 }
 
@@ -507,7 +513,7 @@ async fn a_shutdown_finishes_what_is_under_way_and_closes_the_rest() {
         rig.cancel.cancel();
         let mut rest = Vec::new();
         timeout(PATIENCE, idle.read_to_end(&mut rest)).await.expect("closed").expect("gently");
-        rig.entry.publish(serving(start_echo(rig.seen.clone()).await));
+        rig.entry.publish(serving(start_echo(rig.seen.clone())));
     };
     let (answer, ()) = tokio::join!(held, stop);
     assert_eq!(status(&answer), 200, "{answer}");

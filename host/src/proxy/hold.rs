@@ -127,6 +127,7 @@ mod tests {
     use super::*;
     use crate::{
         directory::Upstream,
+        door::Door,
         identity::SigningKey,
         ids::{Digest, InstanceId},
     };
@@ -141,8 +142,8 @@ mod tests {
         )
     }
     fn serving() -> Arc<Upstream> {
-        let address = "127.0.0.1:9".parse().expect("an address");
-        Upstream::new(Endpoint { address, boot: InstanceId::generate(), revision: Digest::of(b"") })
+        let door = Door::new(std::path::Path::new("/nowhere"), 1);
+        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") })
     }
     fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
         let (directory, _hints) = Directory::new();

@@ -12,7 +12,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -25,21 +24,22 @@ use hyper::{
     client::conn::http1::{Builder, Connection, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{net::UnixStream, time::Instant};
 
 use super::{
     body::{Upload, UploadEnd, UploadWatch},
     error::ProxyError,
     timer::LazyTimer,
 };
+use crate::door::Door;
 
-/// Longest wait for a connection on loopback.
+/// Longest wait for a connection: the instance's accept queue may be full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to an instance.
 pub(super) struct Link {
     sender: SendRequest<Upload>,
-    connection: Connection<TokioIo<TcpStream>, Upload>,
+    connection: Connection<TokioIo<UnixStream>, Upload>,
     closed: bool,
     /// One timer for everything that is waited for on this connection, one after the other.
     pub timer: LazyTimer,
@@ -56,10 +56,9 @@ pub(super) enum ExchangeError {
 }
 
 impl Link {
-    /// A new connection. No byte of a request is written here.
-    pub async fn connect(address: SocketAddr) -> io::Result<Box<Self>> {
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
+    /// A new connection, to exactly this instance's process. No byte of a request is written here.
+    pub async fn connect(door: &Door) -> io::Result<Box<Self>> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, door.connect()).await??;
         let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let now = Instant::now();
         Ok(Box::new(Self { sender, connection, closed: false, timer: LazyTimer::new(), parked_at: now }))
@@ -74,7 +73,7 @@ impl Link {
 
     /// The socket after the instance switched protocols, and what it sent already in the new one. Waits for hyper to let go of
     /// it.
-    pub async fn into_socket(mut self) -> (TcpStream, Bytes) {
+    pub async fn into_socket(mut self) -> (UnixStream, Bytes) {
         poll_fn(|cx| {
             self.drive(cx);
             if self.closed { Poll::Ready(()) } else { Poll::Pending }

@@ -297,7 +297,7 @@ async fn connect_anew(
     loop {
         attempt += 1;
         proxy.metrics.connects.inc();
-        match Link::connect(in_flight.endpoint().address).await {
+        match Link::connect(&in_flight.endpoint().door).await {
             Ok(link) => return Ok((link, in_flight)),
             Err(error) if attempt >= MAX_ATTEMPTS => return Err(ProxyError::Connect(error.to_string())),
             Err(_) => {

@@ -1,5 +1,5 @@
-//! Parked connections to instances, by workspace and boot id: a port that is used again by another instance never meets a
-//! connection of the one before (catalogue H-15).
+//! Parked connections to instances, by workspace and boot id: no instance ever meets a connection of the one before
+//! (catalogue H-15).
 
 use std::{
     collections::HashMap,

@@ -1,15 +1,21 @@
 //! `orbitd.toml`: every key optional, an unknown key is an error that names it. Environment (`ORBITD__PROXY__LISTEN=…`)
 //! over file, flags over environment. Plain data: nothing here opens or makes anything.
 
+mod alerts;
 mod backups;
+mod confine;
 mod decision_log;
 mod load;
+mod oci;
 mod postgres;
 mod provisioner;
 
+pub use alerts::{AlertSettings, WebhookFormat, WebhookSettings};
 pub use backups::{BackupSettings, S3Settings};
+pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use oci::{OciAccount, OciSettings};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 
@@ -42,12 +48,18 @@ pub struct Settings {
     pub internal: InternalSettings,
     /// Whose tokens are believed.
     pub auth: AuthSettings,
+    /// Registries that policies come from.
+    pub oci: OciSettings,
     /// Where workspaces' desired config comes from.
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// How instances are kept apart.
+    pub confine: ConfineSettings,
     /// How their databases are made.
     pub provisioner: ProvisionerSettings,
+    /// Who is told when something is wrong.
+    pub alerts: AlertSettings,
     /// Where backups of workspaces go.
     pub backups: BackupSettings,
     /// What orbitd says of itself.
@@ -240,9 +252,12 @@ impl Default for Settings {
             admin: AdminSettings::default(),
             internal: InternalSettings::default(),
             auth: AuthSettings::default(),
+            oci: OciSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            confine: ConfineSettings::default(),
             provisioner: ProvisionerSettings::default(),
+            alerts: AlertSettings::default(),
             backups: BackupSettings::default(),
             log: LogSettings::default(),
             decision_log: DecisionLogSettings::default(),

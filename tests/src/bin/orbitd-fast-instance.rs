@@ -1,13 +1,12 @@
 //! An instance that costs next to nothing: for the bench, where the upstream must not be what is measured. Speaks launcher
 //! protocol 1 (a distribution's `node` may be any program), answers everything with 300 bytes of JSON.
 //!
-//! With `--listen PORT` it is that server without orbitd: the upstream of the peer.
+//! With `--listen SOCKET` it is that server without orbitd.
 
 use std::{
     convert::Infallible,
     fs::{self, OpenOptions},
     io::{BufRead, BufReader, Write},
-    net::{Ipv4Addr, SocketAddr},
 };
 
 use anyhow::{Context, Result};
@@ -18,7 +17,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 
 /// Bytes of an ordinary answer: what the published numbers of other proxies use.
 const ANSWER_BYTES: usize = 300;
@@ -32,15 +31,15 @@ async fn main() -> Result<()> {
             println!("v22.0.0");
             Ok(())
         }
-        ["--listen", port] => serve(port.parse()?, None, || Ok(())).await,
+        ["--listen", socket] => serve(socket, None, || Ok(())).await,
         _ => {
             // Descriptors 3 and 4 by their names: opening them is safe, taking them over is not.
             let mut line = String::new();
             BufReader::new(fs::File::open("/proc/self/fd/3")?).read_line(&mut line)?;
             let start: Value = serde_json::from_str(&line).context("the start message")?;
-            let port = start["port"].as_u64().and_then(|port| u16::try_from(port).ok()).context("a port")?;
+            let socket = start["socket"].as_str().context("a socket")?.to_owned();
             let report = start.clone();
-            serve(port, Some(start), move || announce(&report)).await
+            serve(&socket, Some(start), move || announce(&report)).await
         }
     }
 }
@@ -57,8 +56,8 @@ fn announce(start: &Value) -> Result<()> {
     Ok(())
 }
 
-async fn serve(port: u16, start: Option<Value>, ready: impl FnOnce() -> Result<()>) -> Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+async fn serve(socket: &str, start: Option<Value>, ready: impl FnOnce() -> Result<()>) -> Result<()> {
+    let listener = UnixListener::bind(socket)?;
     ready()?;
     let mut body = json!({"workspace": start.as_ref().map(|start| &start["workspace"]), "filler": ""}).to_string();
     let filler = "x".repeat(ANSWER_BYTES.saturating_sub(body.len()));
@@ -70,7 +69,6 @@ async fn serve(port: u16, start: Option<Value>, ready: impl FnOnce() -> Result<(
         .run_until(async move {
             loop {
                 let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 let (body, start) = (body.clone(), start.clone());
                 let service = service_fn(move |request| {
                     let response = answer(&request, start.as_deref(), &body);

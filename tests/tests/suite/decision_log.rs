@@ -137,3 +137,59 @@ async fn without_a_file_nothing_is_logged_until_somebody_follows() {
     let said = daemon.run(&["policy", "log"]);
     assert!(String::from_utf8_lossy(&said.stderr).contains("decisions are not logged"), "{said:?}");
 }
+
+#[tokio::test]
+async fn a_replay_finds_exactly_the_decisions_that_change() {
+    let daemon = daemon("file = \"log/decisions.jsonl\"\n").await;
+    let path = daemon.dir.join("log/decisions.jsonl");
+    let token = daemon.token(&["acme"]);
+    for n in 0..10 {
+        daemon.get("acme", &format!("/api/catalog/{n}"), Some(&token)).await.expect(200);
+        if n % 2 == 0 {
+            daemon.get("acme", &format!("/api/scaffolder/{n}"), Some(&token)).await.expect(200);
+        }
+    }
+    let routed = |line: &&Value| line["binding"] == "router";
+    wait::until("all decisions in the log", seconds(10), || async {
+        let count = lines(&path).iter().filter(routed).count();
+        if count >= 15 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    let replay = |module: &str, settings: &str| {
+        std::fs::write(daemon.dir.join("candidate.toml"), settings).expect("written");
+        let module = format!("policies/modules/{module}.wasm");
+        let log = path.display().to_string();
+        let args = [
+            "policy",
+            "replay",
+            "--log",
+            &log,
+            "--module",
+            &module,
+            "--settings",
+            "candidate.toml",
+            "--fail-on-change",
+            "--json",
+        ];
+        let output = daemon.run(&args);
+        let found: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (found, output.status.code())
+    };
+    let pro: toml::Table = daemon.read_policy("pro.toml").parse().expect("a tier's file");
+    let (found, code) = replay("route-plugins", &toml::to_string(&pro["router"]["settings"]).expect("TOML"));
+    let logged = lines(&path).iter().filter(routed).count();
+    assert_eq!((found["changed"].as_u64(), code), (Some(0), Some(0)), "the same module and settings: {found}");
+    assert_eq!(found["replay"]["replayed"].as_u64(), Some(logged as u64), "{found}");
+    let (found, code) = replay("route-plugins", "plugins = [\"catalog\", \"app\", \"auth\"]");
+    assert_eq!((found["changed"].as_u64(), code), (Some(5), Some(1)), "{found}");
+    let change = &found["replay"]["changes"][0];
+    assert_eq!(
+        (change["was"].as_str(), change["now"].as_str()),
+        (Some("forward scaffolder"), Some("refuse 404")),
+        "{found}"
+    );
+    let (found, _) = replay("claims", "user_claim = \"email\"");
+    assert_eq!(found["replay"]["replayed"], 0, "the log does not know that claim: {found}");
+    assert!(found["replay"]["not_replayable"].to_string().contains("claim:email is not in the log"), "{found}");
+}

@@ -3,15 +3,24 @@
 //! Those with `backstage` in their path run the real Backstage and share one daemon, one after another; the others run the
 //! echo stand-in, which shows bytes and faults that the real one can't be made to show.
 
+mod alerts;
 mod authoring;
 mod backstage;
+mod confinement;
 mod crashpoints;
+mod decision_log;
+mod distribution_of_policies;
+mod faults;
 mod fixtures;
 mod floors;
 mod front;
 mod isolation;
+mod languages;
 mod lifecycle;
 mod policies;
+mod policy_rollout;
 mod rollouts;
 mod tokens;
+mod upgrade;
 mod wrong_input;
+mod zoo;

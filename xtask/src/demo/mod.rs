@@ -62,11 +62,12 @@ pub fn clean() -> Result<()> {
 fn set_up(stages: &mut Stages) -> Result<PathBuf> {
     stages.run("services", || services::install(services::Need::Demo))?;
     let distribution = distribution::install_beside();
-    let built = stages.run("guest policies", || guests::run(&guests::Args { force: false })).and_then(|()| {
-        stages.run("building orbitd", || {
-            paths::run(paths::cargo().args(["build", "--release", "--locked", "--package", "orbitd"]))
-        })
-    });
+    let built =
+        stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: true })).and_then(|()| {
+            stages.run("building orbitd", || {
+                paths::run(paths::cargo().args(["build", "--release", "--locked", "--package", "orbitd"]))
+            })
+        });
     let (path, took) = distribution::join(distribution)?;
     stages.took("distribution (beside the builds)", took);
     built?;

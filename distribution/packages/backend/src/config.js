@@ -7,6 +7,7 @@ const path = require('node:path');
 const yaml = require('yaml');
 const { ConfigReader } = require('@backstage/config');
 const { Failure, oneLine } = require('./failure');
+const { loopbackSecret } = require('./listen');
 
 const MAX_FILE = 8 << 20; // bytes of one config file
 const MAX_SECRET = 256 << 10; // bytes of one secret
@@ -49,8 +50,14 @@ class InstanceConfig {
     }
   }
 
+  /** How plugins find each other: through the loopback port's secret path, but for those that a file sends elsewhere. */
+  endpoints(start) {
+    const inside = `http://127.0.0.1:${start.port}/${loopbackSecret(start)}/api/{{pluginId}}`;
+    return [{ target: { internal: inside }, plugins: ['*'] }, ...(this.reader().getOptional('discovery.endpoints') ?? [])];
+  }
+
   /** What no file may change: the port, which failures end the start, and the browser app's plugins. */
-  addLaunchSettings(plugins, port) {
+  addLaunchSettings(plugins, start) {
     const abort = { onPluginBootFailure: 'abort' };
     const listen = this.reader().getOptional('backend.listen');
     const host = (typeof listen === 'object' ? listen?.host : undefined) ?? '127.0.0.1';
@@ -59,9 +66,10 @@ class InstanceConfig {
     this.#layers.push({
       context: 'launcher',
       data: {
+        ...(start.socket ? { discovery: { endpoints: this.endpoints(start) } } : {}),
         app: { packages: { include: plugins.appPackages() } },
         backend: {
-          listen: { host, port },
+          listen: { host, port: start.port },
           startup: {
             default: { onPluginBootFailure: 'continue', onPluginModuleBootFailure: 'continue' },
             plugins: Object.fromEntries(plugins.essential().map(id => [id, abort])),

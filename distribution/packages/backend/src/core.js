@@ -5,6 +5,7 @@ const { coreServices, createServiceFactory } = require('@backstage/backend-plugi
 const { rootHttpRouterServiceFactory } = require('@backstage/backend-defaults/rootHttpRouter');
 const { answerBootChallenge } = require('./boot-challenge');
 const { Failure, oneLine } = require('./failure');
+const { listenBehindDoor } = require('./listen');
 const { createRootLogger } = require('./logger');
 
 /** What an instance loads only once it starts: the database drivers. A waiting process does it ahead. */
@@ -23,9 +24,10 @@ function build({ config, start, features }) {
   root(coreServices.rootConfig, () => reader);
   root(coreServices.rootLogger, () => logger);
   backend.add(rootHttpRouterServiceFactory({
-    configure({ app, applyDefaults }) {
+    configure({ app, server, applyDefaults }) {
+      if (start.socket) listenBehindDoor(server, start);
       app.disable('x-powered-by');
-      app.get('/.orbit/v1/boot', answerBootChallenge(start)); // first: it answers as soon as the port listens
+      app.get('/.orbit/v1/boot', answerBootChallenge(start)); // first: it answers as soon as the socket listens
       applyDefaults();
     },
   }));

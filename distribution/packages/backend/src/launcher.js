@@ -82,7 +82,7 @@ async function main() {
   plugins.choose(start.plugins, config);
   if (!waited) report.write({ event: 'loaded', ms: Math.round(performance.now()) });
   plugins.assertEssentials('load');
-  config.addLaunchSettings(plugins, start.port);
+  config.addLaunchSettings(plugins, start);
 
   const deadline = setTimeout(() => {
     fail(new Failure('start', `Backstage did not finish starting in ${START_DEADLINE_MS / 1000} s: the instance's log names the plugins that are still initializing`));

@@ -73,6 +73,7 @@ function parse(line) {
     boot_secret: [v => typeof v === 'string' && /^[0-9a-f]{64}$/i.test(v), '64 hexadecimal digits'],
     workspace: [v => typeof v === 'string' && /^[a-z][a-z0-9-]{0,39}$/.test(v), 'a workspace slug'],
     port: [v => Number.isInteger(v) && v > 0 && v < 65536, 'a port from 1 to 65535'],
+    socket: [v => v === undefined || (typeof v === 'string' && /^[\w-][\w.-]{0,63}$/.test(v)), 'a file name, or left out to serve on the port itself'],
     config_files: [v => Array.isArray(v) && v.length > 0 && v.length <= 16 && v.every(absolute), 'one to 16 absolute paths'],
     plugins: [v => Array.isArray(v) && v.length <= 256 && v.every(id => typeof id === 'string' && id.length <= 100), 'a list of plugin ids'],
     secret_files: [v => v !== null && typeof v === 'object' && !Array.isArray(v) && Object.values(v).every(absolute), 'names with absolute paths'],

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use super::{Finding, daemon::Seen, verdicts};
 use crate::{
     app::{self, ports::listener_on, preflight},
-    driver::Distribution,
+    driver::{Confinement, Distribution},
     settings::Settings,
 };
 
@@ -43,7 +43,7 @@ pub async fn look(settings: &Settings, seen: Seen) -> Vec<Finding> {
     findings.push(secrets_dir(&settings.secrets_dir));
     findings.push(policies_dir(&settings.policies_dir));
     findings.extend(source_dir(settings));
-    findings.push(distribution(settings).await);
+    findings.extend(distribution(settings).await);
     for (check, setting, port) in [
         ("proxy port", "proxy.listen", settings.proxy.listen.port()),
         ("admin port", "admin.listen", settings.admin.listen.port()),
@@ -83,7 +83,7 @@ fn data_dir(data: &Path) -> Finding {
         (Ok(()), Ok(metadata)) if !metadata.is_dir() => {
             Finding::fail(CHECK, format!("{} is no folder", data.display()), "set data_dir to a folder")
         }
-        (Ok(()), Ok(metadata)) if metadata.mode() & 0o077 != 0 => Finding::warn(
+        (Ok(()), Ok(metadata)) if metadata.mode() & 0o066 != 0 => Finding::warn(
             CHECK,
             format!("others may look into {} (mode {:04o})", data.display(), metadata.mode() & 0o7777),
             format!("chmod 700 {}", data.display()),
@@ -175,26 +175,26 @@ fn source_dir(settings: &Settings) -> Option<Finding> {
     })
 }
 
-async fn distribution(settings: &Settings) -> Finding {
+async fn distribution(settings: &Settings) -> Vec<Finding> {
     const CHECK: &str = "distribution";
-    match Distribution::open(&settings.distribution, settings.instances.node.as_deref()).await {
-        Ok(distribution) => {
-            let text = format!(
-                "{} {}, {} plugins, {}",
-                distribution.name,
-                distribution.version,
-                distribution.plugins.len(),
-                distribution.node.display()
-            );
-            match distribution.warning {
-                None => Finding::ok(CHECK, text),
-                Some(warning) => {
-                    Finding::warn(CHECK, format!("{text}\n{warning}"), "install Node 22 and set instances.node")
-                }
-            }
-        }
-        Err(error) => Finding::fail(CHECK, error.to_string(), "no instance can start without it"),
-    }
+    let distribution = match Distribution::open(&settings.distribution, settings.instances.node.as_deref()).await {
+        Ok(distribution) => distribution,
+        Err(error) => return vec![Finding::fail(CHECK, error.to_string(), "no instance can start without it")],
+    };
+    let text = format!(
+        "{} {}, {} plugins, {}",
+        distribution.name,
+        distribution.version,
+        distribution.plugins.len(),
+        distribution.node.display()
+    );
+    let mut findings = vec![match &distribution.warning {
+        None => Finding::ok(CHECK, text),
+        Some(warning) => Finding::warn(CHECK, format!("{text}\n{warning}"), "install Node 22 and set instances.node"),
+    }];
+    let measures = Confinement::survey(&settings.confine, &distribution, &settings.data_dir);
+    findings.extend(verdicts::confinement(&measures, settings.confine.mode));
+    findings
 }
 
 #[cfg(test)]

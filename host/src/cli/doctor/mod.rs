@@ -4,6 +4,7 @@
 mod daemon;
 mod machine;
 mod verdicts;
+mod webhooks;
 
 use clap::Args;
 use serde::Serialize;
@@ -16,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   orbitd doctor                          this machine, with ./orbitd.toml or the defaults
   orbitd doctor --config /etc/orbitd.toml --json
+  orbitd doctor --test-alerts            sends a test notice to every webhook
 
 Exits 1 if a check failed; warnings don't count. It changes nothing, whether the daemon runs or not.";
 
@@ -25,6 +27,9 @@ Exits 1 if a check failed; warnings don't count. It changes nothing, whether the
 pub struct DoctorArgs {
     #[command(flatten)]
     connection: Connection,
+    /// Send a test notice to every webhook of the settings
+    #[arg(long)]
+    test_alerts: bool,
 }
 
 /// How one check ended.
@@ -67,7 +72,7 @@ impl Finding {
 
 /// Runs all checks.
 pub async fn run(global: &Global, args: DoctorArgs) -> Result<(), Failure> {
-    let findings = look(global, &args.connection).await;
+    let findings = look(global, &args).await;
     let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
     if global.json {
         output::json(&json!({"ok": failed == 0, "checks": findings}));
@@ -83,7 +88,7 @@ pub async fn run(global: &Global, args: DoctorArgs) -> Result<(), Failure> {
     }
 }
 
-async fn look(global: &Global, connection: &Connection) -> Vec<Finding> {
+async fn look(global: &Global, args: &DoctorArgs) -> Vec<Finding> {
     let file = connection::settings_file(global);
     let settings = match settings::load(file.as_deref(), connection::environment()) {
         Ok(settings) => settings,
@@ -97,9 +102,12 @@ async fn look(global: &Global, connection: &Connection) -> Vec<Finding> {
         }
     };
     let mut findings = machine::settings(file.as_deref(), &settings);
-    let (daemon, seen) = daemon::look(connection, &settings).await;
+    let (daemon, seen) = daemon::look(&args.connection, &settings).await;
     findings.extend(machine::look(&settings, seen).await);
     findings.extend(daemon);
+    if args.test_alerts {
+        findings.extend(webhooks::test(&settings.alerts.webhooks).await);
+    }
     findings
 }
 

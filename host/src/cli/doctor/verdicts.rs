@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Finding;
+use crate::{driver::Measure, settings::ConfineMode};
 
 /// Below it the registry may fail to write.
 const MIN_FREE_BYTES: u64 = 256 << 20;
@@ -20,6 +21,25 @@ pub fn free_space(bytes: u64) -> Finding {
         }
         _ => Finding::ok(CHECK, text),
     }
+}
+
+/// How instances would be kept apart by a daemon of this user; nothing at all is a failure, unless it is asked for.
+pub fn confinement(measures: &[Measure], mode: ConfineMode) -> Vec<Finding> {
+    const NEXT: &str = "run orbitd as root or with a delegated cgroup, on Linux 5.13 or newer";
+    let none = measures.iter().all(|measure| !measure.active);
+    let one = |measure: &Measure| {
+        let text = format!("{}: {}", measure.name, measure.text);
+        match (measure.active, mode) {
+            (true, _) => Finding::ok("confinement", text),
+            (false, ConfineMode::Off) => Finding::warn("confinement", text, "set confine.mode to auto"),
+            (false, ConfineMode::Required) => Finding::fail("confinement", text, NEXT),
+            (false, ConfineMode::Auto) if none => Finding::fail("confinement", text, NEXT),
+            (false, ConfineMode::Auto) => {
+                Finding::warn("confinement", format!("{text} (instances run without it)"), NEXT)
+            }
+        }
+    };
+    measures.iter().map(one).collect()
 }
 
 /// A file that only this user may read. `mode` is none where the file is missing.
@@ -71,6 +91,19 @@ pub fn port(check: &'static str, setting: &str, port: u16, holder: Option<String
 #[cfg(test)]
 mod tests {
     use super::{super::Verdict, *};
+
+    #[test]
+    fn no_confinement_at_all_is_a_failure() {
+        let measure = |active| Measure { name: "landlock", active, text: "so".into() };
+        let verdicts = |measures: &[Measure], mode| -> Vec<Verdict> {
+            confinement(measures, mode).iter().map(|finding| finding.verdict).collect()
+        };
+        let some = [measure(true), measure(false)];
+        assert_eq!(verdicts(&some, ConfineMode::Auto), [Verdict::Ok, Verdict::Warn]);
+        assert_eq!(verdicts(&some, ConfineMode::Required), [Verdict::Ok, Verdict::Fail]);
+        assert_eq!(verdicts(&some[1..], ConfineMode::Auto), [Verdict::Fail]);
+        assert_eq!(verdicts(&some[1..], ConfineMode::Off), [Verdict::Warn]);
+    }
 
     #[test]
     fn space_is_judged_before_it_is_gone() {

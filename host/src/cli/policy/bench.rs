@@ -16,7 +16,6 @@ use crate::{
     policy::{
         Single,
         cases::{Case, CaseFile},
-        default_limits,
         pace::{self, How, Pace},
     },
 };
@@ -83,7 +82,7 @@ pub fn run(global: &Global, args: BenchArgs) -> Result<(), Failure> {
     let (compiled, compile) = bench.compile(&module);
     let compiled = compiled.map_err(refused)?;
     let world = compiled.world().map_err(refused)?;
-    let limits = default_limits(world);
+    let limits = module.class().default_limits(world);
     let settings = case.settings.clone().unwrap_or(given);
     let policy = Single::load(&bench.compiler, &compiled, world, &settings, limits).map_err(refused)?;
     let tier = default_tier()?;

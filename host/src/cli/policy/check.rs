@@ -11,10 +11,7 @@ use super::{
     Failure, Global, output,
     workbench::{Module, Workbench, settings},
 };
-use crate::{
-    ids::Digest,
-    policy::{Single, default_limits},
-};
+use crate::{ids::Digest, policy::Single};
 
 const EXAMPLES: &str = "\
 Looks at a module as a daemon would: reads it, compiles it in a limited process, lets it describe itself and take its settings.
@@ -24,6 +21,9 @@ Examples:
   orbitd policy check office-hours.wasm
   orbitd policy check office-hours.wasm --world router --settings settings.toml
   orbitd policy check office-hours.wasm --json | jq .about.settings_schema";
+
+/// As a daemon looks, one after another.
+const ORDER: [&str; 7] = ["file", "imports", "world", "shape", "compile", "describe", "settings"];
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
@@ -80,11 +80,11 @@ pub fn run(global: &Global, args: CheckArgs) -> Result<(), Failure> {
     if let Some((check, reason)) = &refused {
         checked.looks.push(Look { check, outcome: Outcome::Failed, text: reason.clone() });
     }
-    for check in ["file", "imports", "world", "shape", "compile", "describe", "settings"] {
-        if !checked.looks.iter().any(|look| look.check == check) {
-            checked.looks.push(Look { check, outcome: Outcome::Skipped, text: String::new() });
-        }
+    let done: Vec<&str> = checked.looks.iter().map(|look| look.check).collect();
+    for check in ORDER.into_iter().filter(|check| !done.contains(check)) {
+        checked.looks.push(Look { check, outcome: Outcome::Skipped, text: String::new() });
     }
+    checked.looks.sort_by_key(|look| ORDER.iter().position(|check| *check == look.check));
     print(global, &module, &seen, &checked, refused.as_ref().map(|(_, reason)| reason.as_str()));
     match refused {
         None => Ok(()),
@@ -117,13 +117,11 @@ fn look(
             ),
         ));
     }
+    if !module.bytes.starts_with(b"\0asm") {
+        return Err(("file", "this is no WebAssembly file (its first bytes are not \\0asm). Is it complete?".into()));
+    }
     if let Some(reason) = &seen.unreadable {
-        let looks_like = if module.bytes.starts_with(b"\0asm") {
-            "it ends early or is damaged"
-        } else {
-            "this is no WebAssembly file"
-        };
-        return Err(("file", format!("{looks_like}: {reason}. Is it complete?")));
+        return Err(("file", format!("it ends early or is damaged: {reason}. Is it complete?")));
     }
     let digest = Digest::of(&module.bytes);
     ok("file", format!("{} bytes of at most {MAX_MODULE_BYTES}, digest {}", module.bytes.len(), digest.short()));
@@ -166,7 +164,7 @@ fn look(
         ),
     );
     ok("compile", format!("{:.0} ms, in a process with limits", took.as_secs_f64() * 1e3));
-    let policy = match Single::load(&bench.compiler, &compiled, world, settings, default_limits(world)) {
+    let policy = match Single::load(&bench.compiler, &compiled, world, settings, module.class().default_limits(world)) {
         Ok(policy) => policy,
         Err(LoadError::Settings(reason)) if given => return Err(("settings", format!("it refuses them: {reason}"))),
         // Not the module's fault: it has none yet.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{Connection, Failure, Global, files, output, workbench};
 use crate::{
     ids::{Slug, TierName},
-    policy::{ExplainRequest, GivenHeaders, Policies, PolicyOptions},
+    policy::{ExplainRequest, GivenHeaders, Policies, PolicyOptions, remote::RemoteOptions},
     proxy,
 };
 
@@ -98,12 +98,15 @@ fn offline(folder: &Path, asked: &ExplainRequest) -> Result<Value, Failure> {
         )
     })?;
     let isolation = workbench::isolation()?;
+    let modules = cache_folder.with_file_name("policy-modules");
     let policies = Policies::open(PolicyOptions {
         folder: folder.to_owned(),
         cache_folder,
         cache_key,
         isolation,
         rollouts_folder: None,
+        remote: RemoteOptions::offline(modules),
+        accepted_versions: None,
         decision_log: Default::default(),
     })
     .map_err(|error| Failure::usage(error.to_string()))?;

@@ -6,10 +6,13 @@ mod bench;
 mod build;
 mod check;
 mod explain;
+mod keygen;
 mod log;
 mod new;
+mod push;
 mod replay;
 mod rollout;
+mod sign;
 mod status;
 mod suites;
 mod test;
@@ -45,6 +48,12 @@ enum PolicyCommand {
     Test(test::TestArgs),
     /// Measure what a decision costs here
     Bench(bench::BenchArgs),
+    /// Make a key that signs policies; prints its public half
+    Keygen(keygen::KeygenArgs),
+    /// Sign a module, for tiers that trust the key
+    Sign(sign::SignArgs),
+    /// Put a module into an OCI registry
+    Push(push::PushArgs),
     /// Take one request through a tier's policies, step by step
     Explain(explain::ExplainArgs),
     /// All bindings: tier, world, policy, version, digest
@@ -73,6 +82,9 @@ pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
         PolicyCommand::Check(args) => check::run(global, args),
         PolicyCommand::Test(args) => test::run(global, args),
         PolicyCommand::Bench(args) => bench::run(global, args),
+        PolicyCommand::Keygen(args) => keygen::run(global, &args),
+        PolicyCommand::Sign(args) => sign::run(global, &args),
+        PolicyCommand::Push(args) => push::run(global, args).await,
         PolicyCommand::Explain(args) => explain::run(global, args).await,
         PolicyCommand::List(args) => status::list(global, args).await,
         PolicyCommand::Status(args) => status::status(global, args).await,

@@ -15,7 +15,7 @@ use super::{
     workbench::{Module, Workbench, settings, with_progress},
 };
 use crate::policy::{
-    Single, default_limits,
+    Single,
     replay::{Chosen, Replay, replay},
 };
 
@@ -62,8 +62,8 @@ pub fn run(global: &Global, args: ReplayArgs) -> Result<(), Failure> {
     let bench = Workbench::open(global)?;
     let compiled = bench.compile(&module).0.map_err(refused)?;
     let world = compiled.world().map_err(refused)?;
-    let candidate =
-        Single::load(&bench.compiler, &compiled, world, &settings, default_limits(world)).map_err(refused)?;
+    let candidate = Single::load(&bench.compiler, &compiled, world, &settings, module.class().default_limits(world))
+        .map_err(refused)?;
     let chosen = Chosen { binding: args.binding.clone(), tier: args.tier.clone() };
     let unreadable = |error| Failure::usage(format!("cannot read the log {}: {error}", args.log.display()));
     let log: Box<dyn BufRead + Send> = match args.log.to_str() {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orbit_authoring::Project;
+use orbit_authoring::{Project, in_folder};
 
 use super::{Failure, new::failure};
 use crate::policy::cases::CaseFile;
@@ -72,8 +72,8 @@ fn suite(path: PathBuf, module: Option<PathBuf>) -> Result<Suite, Failure> {
 
 fn of_project(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
-        Some(folder.join("policy.test.toml")).into_iter().filter(|file| file.is_file()).collect();
-    files.extend(tomls(&folder.join("tests"), ".toml"));
+        Some(in_folder(folder, "policy.test.toml")).into_iter().filter(|file| file.is_file()).collect();
+    files.extend(tomls(&in_folder(folder, "tests"), ".toml"));
     files
 }
 

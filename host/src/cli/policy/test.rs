@@ -15,8 +15,8 @@ use super::{
 use crate::{
     ids::{Digest, TierName},
     policy::{
+        Class,
         cases::{self, Report, Subject},
-        default_limits,
     },
 };
 
@@ -72,14 +72,14 @@ pub fn run(global: &Global, args: TestArgs) -> Result<(), Failure> {
     let mut compiled = BTreeMap::new();
     let (mut passed, mut failed, mut shown) = (0, 0, Vec::new());
     for suite in &suites {
-        let (module, digest, world) = match compiled.get(&suite.module) {
+        let (module, digest, world, class) = match compiled.get(&suite.module) {
             Some(known) => known,
             None => {
                 let module = compile(&bench, suite)?;
                 compiled.entry(suite.module.clone()).or_insert(module)
             }
         };
-        let mut report = run_suite(&bench, suite, module, *world, &settings)?;
+        let mut report = run_suite(&bench, suite, module, *world, &settings, *class)?;
         if let Some(text) = &args.case {
             report.cases.retain(|case| case.name.contains(text));
         }
@@ -108,14 +108,14 @@ pub fn run(global: &Global, args: TestArgs) -> Result<(), Failure> {
     }
 }
 
-fn compile(bench: &Workbench, suite: &Suite) -> Result<(Compiled, Digest, World), Failure> {
+fn compile(bench: &Workbench, suite: &Suite) -> Result<(Compiled, Digest, World, Class), Failure> {
     let module = Module::read(&suite.module)?;
     let refused = |error: orbit_engine::LoadError| {
         Failure::failed(format!("{}: {error}; `orbitd policy check` looks further", suite.module.display()))
     };
     let compiled = bench.compile(&module).0.map_err(refused)?;
     let world = compiled.world().map_err(refused)?;
-    Ok((compiled, Digest::of(&module.bytes), world))
+    Ok((compiled, Digest::of(&module.bytes), world, module.class()))
 }
 
 fn run_suite(
@@ -124,9 +124,10 @@ fn run_suite(
     compiled: &Compiled,
     world: World,
     settings: &str,
+    class: Class,
 ) -> Result<Report, Failure> {
     let tier: TierName = default_tier()?;
-    let limits = default_limits(world);
+    let limits = class.default_limits(world);
     let subject = Subject { compiler: &bench.compiler, compiled, world, settings, limits, tier: &tier };
     cases::run(&subject, &suite.cases).map_err(|error| Failure::usage(format!("{}: {error}", suite.path.display())))
 }

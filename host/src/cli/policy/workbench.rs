@@ -14,7 +14,7 @@ use orbit_engine::{CacheKey, Compiled, Compiler, LoadError, MAX_MODULE_BYTES, Ru
 use serde_json::Value;
 
 use super::{Failure, Global, files, output::Progress};
-use crate::policy::{Isolation, load_or_create_cache_key};
+use crate::policy::{Class, Isolation, load_or_create_cache_key};
 
 /// Work that is over sooner says nothing.
 const QUIET: Duration = Duration::from_secs(2);
@@ -37,6 +37,11 @@ pub struct Module {
 // === impl Module ===
 
 impl Module {
+    /// The smallest class that it fits.
+    pub fn class(&self) -> Class {
+        Class::fitting(&self.bytes)
+    }
+
     /// Reads a file.
     ///
     /// # Errors
@@ -94,7 +99,8 @@ impl Workbench {
     pub fn compile(&self, module: &Module) -> (Result<Compiled, LoadError>, Duration) {
         let began = Instant::now();
         let what = format!("compiling {}", module.path.display());
-        let compiled = with_progress(&what, self.quiet, || self.compiler.compile(&module.bytes));
+        let compiled =
+            with_progress(&what, self.quiet, || self.compiler.compile_as(&module.bytes, module.class().shape()));
         (compiled, began.elapsed())
     }
 }

@@ -22,8 +22,6 @@ use crate::{
 const POLL: Duration = Duration::from_millis(700);
 /// How long the daemon may be away (a restart) before following gives up.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(30);
-/// Lines asked for at a time while following; more than that between two questions are reported as missed.
-const WINDOW: usize = 2_000;
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
@@ -51,6 +49,8 @@ pub struct EventsArgs {
 #[derive(Deserialize)]
 struct Lines {
     items: Vec<String>,
+    next: u64,
+    rotated: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,49 +58,38 @@ struct Events {
     items: Vec<Value>,
 }
 
-/// Prints the log.
+/// Prints the log; followed, over rotations, rollouts and restarts of the daemon.
 pub async fn logs(client: &Client, args: LogsArgs, as_json: bool) -> Result<(), Failure> {
-    let ask = |lines: usize| {
-        let path = format!("{}/logs?lines={lines}", path(&args.slug));
+    let ask = |query: String| {
+        let path = format!("{}/logs?{query}", path(&args.slug));
         async move { client.get::<Value>(&path).await }
     };
-    let count = args.lines as usize;
+    let answer = ask(format!("lines={}", args.lines)).await?;
     if !args.follow {
-        let answer = ask(count).await?;
         match as_json {
             true => output::json(&answer),
             false => print_lines(&typed::<Lines>(answer)?.items, false),
         }
         return Ok(());
     }
-    let mut seen = typed::<Lines>(ask(WINDOW.max(count)).await?)?.items;
-    print_lines(&seen[seen.len().saturating_sub(count)..], as_json);
+    let mut seen = typed::<Lines>(answer)?;
+    print_lines(&seen.items, as_json);
     let mut patience = Patience::new();
     loop {
-        sleep(POLL).await;
-        let Some(answer) = patience.keep(ask(WINDOW).await)? else { continue };
-        let now = typed::<Lines>(answer)?.items;
-        match new_lines(&seen, &now) {
-            Some(new) => print_lines(new, as_json),
-            None => {
-                output::note("… some lines were missed (rotated, or more at once than fit) …");
-                print_lines(&now, as_json);
-            }
+        // A full part means that there is more already.
+        if seen.items.is_empty() {
+            sleep(POLL).await;
         }
-        seen = now;
+        let Some(answer) = patience.keep(ask(format!("after={}", seen.next)).await)? else {
+            sleep(POLL).await;
+            continue;
+        };
+        seen = typed(answer)?;
+        if seen.rotated {
+            output::note("… the log was rotated; some lines may be missing …");
+        }
+        print_lines(&seen.items, as_json);
     }
-}
-
-/// What of `now` was not in `seen`; both are the ends of one growing log. `None` if they don't touch.
-fn new_lines<'a>(seen: &[String], now: &'a [String]) -> Option<&'a [String]> {
-    if seen.is_empty() {
-        return Some(now);
-    }
-    // The longest end of `seen` that `now` starts with.
-    (1..=seen.len().min(now.len()))
-        .rev()
-        .find(|&overlap| seen[seen.len() - overlap..] == now[..overlap])
-        .map(|overlap| &now[overlap..])
 }
 
 fn print_lines(lines: &[String], as_json: bool) {
@@ -175,26 +164,6 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(text: &str) -> Vec<String> {
-        text.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn following_prints_each_line_once() {
-        for (seen, now, new) in [
-            ("", "a b", Some("a b")),
-            ("a b", "a b", Some("")),
-            ("a b", "a b c", Some("c")),
-            ("a b c", "b c d e", Some("d e")),
-            ("a a", "a a a", Some("a")),
-            ("a b", "x y", None),
-            ("a b", "", None),
-        ] {
-            let (seen, now) = (lines(seen), lines(now));
-            assert_eq!(new_lines(&seen, &now).map(<[String]>::to_vec), new.map(lines), "{seen:?} {now:?}");
-        }
-    }
 
     #[test]
     fn an_event_is_a_line() {

@@ -1,13 +1,12 @@
 //! Instances that come up: the questions, and what follows from good answers.
 
-use std::net::SocketAddr;
-
 use time::OffsetDateTime;
 
 use crate::{
     crashpoint,
     db::{InstanceRow, InstanceState},
     directory::{Endpoint, Upstream},
+    door::Door,
     driver::{Report, probe},
     ids::{Digest, InstanceId},
     lifecycle::{
@@ -31,8 +30,10 @@ impl Work<'_> {
         let baking = self.progress.good.last() != self.workspace.status.active_revision.as_ref();
         let Some(live) = self.live.instances.get_mut(&id) else { return Ok(()) };
         if live.serving_since.is_some() {
-            let healthy = health(&row).await;
-            self.shared.driver.limit_log(&home).await;
+            let healthy = match &live.process {
+                Some(process) => health(&process.door(), &row).await,
+                None => Ok(()), // gone: the next step buries it
+            };
             match healthy {
                 Ok(()) => live.failed_checks = 0,
                 Err(error) => {
@@ -57,7 +58,10 @@ impl Work<'_> {
         let ready = match &report.started {
             // Before Backstage has started it only spends the processor's time on our questions.
             None => Err("Backstage has not finished starting".to_owned()),
-            Some(_) => self.prove_ready(&row).await,
+            Some(_) => match self.door_of(id) {
+                Some(door) => self.prove_ready(&door, &row).await,
+                None => Err("it is gone".to_owned()),
+            },
         };
         match (ready, self.role_of(&row)) {
             (Ok(()), Role::Main) => self.ready(&row, report, now).await,
@@ -75,9 +79,14 @@ impl Work<'_> {
         }
     }
 
+    /// Where an instance is reached; `None` once it is gone.
+    fn door_of(&self, id: InstanceId) -> Option<Door> {
+        Some(self.live.instances.get(&id)?.process.as_ref()?.door())
+    }
+
     /// Is it the one, is it ready, does a plugin answer?
-    async fn prove_ready(&self, row: &InstanceRow) -> Result<(), String> {
-        health(row).await.map_err(|error| error.to_string())?;
+    async fn prove_ready(&self, door: &Door, row: &InstanceRow) -> Result<(), String> {
+        health(door, row).await.map_err(|error| error.to_string())?;
         let revision = self.shared.registry.revision(self.id(), row.instance.revision).await;
         let has_catalog = revision
             .ok()
@@ -85,7 +94,7 @@ impl Work<'_> {
             .is_none_or(|revision| revision.plugins.iter().any(|plugin| plugin.as_str() == "catalog"));
         if has_catalog {
             let token = probe::derived(&row.instance.boot_secret, "probe");
-            probe::catalog(row.instance.port, &token).await.map_err(|error| error.to_string())?;
+            probe::catalog(door, &token).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -154,8 +163,8 @@ impl Work<'_> {
         }
         let adopted = match self.live.instances.get_mut(&id) {
             Some(live) => {
-                let address = SocketAddr::from(([127, 0, 0, 1], row.instance.port));
-                live.upstream = Some(Upstream::new(Endpoint { address, boot: id, revision }));
+                let door = live.process.as_ref().map(|process| process.door());
+                live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision }));
                 live.serving_since = Some(now);
                 live.next_probe = now + BAKE_CHECK_PAUSE;
                 live.permit = None;
@@ -189,7 +198,7 @@ impl Work<'_> {
     }
 }
 
-async fn health(row: &InstanceRow) -> Result<(), probe::ProbeError> {
-    probe::prove(row.instance.port, row.instance.id, &row.instance.boot_secret).await?;
-    probe::ready(row.instance.port).await
+async fn health(door: &Door, row: &InstanceRow) -> Result<(), probe::ProbeError> {
+    probe::prove(door, row.instance.id, &row.instance.boot_secret).await?;
+    probe::ready(door).await
 }

@@ -69,6 +69,7 @@ impl Work<'_> {
         self.shared.registry.delete_workspace(id).await?;
         crashpoint!("forget.after-row");
         self.shared.set_rejection(id, None);
+        self.shared.alerts.forget(self.workspace.slug.as_str());
         tracing::info!(workspace = %self.workspace.slug, %id, "deleted");
         Ok(())
     }

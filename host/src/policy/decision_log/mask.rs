@@ -2,7 +2,7 @@
 //!
 //! Masked by default, whatever the operator says: headers, claims and query parameters whose name speaks of a credential, and values
 //! that look like one. A masked input is left out and its name is listed, so that nobody takes a placeholder for a value; where its text
-//! stands in a sentence, it is replaced there.
+//! stands in the answer (a reason, a user), it is replaced there.
 
 use serde_json::{Map, Value};
 
@@ -48,6 +48,8 @@ const PREFIXES: [&str; 13] = [
 ];
 /// What stands in a text where a masked value was.
 const MASK: &str = "***";
+/// Listed among the masked where a part of the decision is.
+pub(in crate::policy) const DECISION: &str = "decision";
 /// A masked value that is shorter is not looked for in sentences: it would be found everywhere.
 const MIN_LOOKED_FOR: usize = 6;
 
@@ -116,8 +118,12 @@ impl Masks {
             }
         }
         seen.claims = claims;
-        if let Some(reason) = decision.reason_mut() {
-            hidden.scrub(reason);
+        let mut scrubbed = false;
+        for text in decision.texts_mut() {
+            scrubbed |= hidden.scrub(text);
+        }
+        if scrubbed {
+            hidden.add(DECISION, "");
         }
         (seen, hidden.names)
     }
@@ -168,12 +174,16 @@ impl Hidden {
         }
         self.add(name, "");
     }
-    fn scrub(&self, text: &mut String) {
+    /// Whether there was something to hide.
+    fn scrub(&self, text: &mut String) -> bool {
+        let mut scrubbed = false;
         for value in &self.values {
             if text.contains(value.as_str()) {
                 *text = text.replace(value.as_str(), MASK);
+                scrubbed = true;
             }
         }
+        scrubbed
     }
 }
 
@@ -264,8 +274,22 @@ mod tests {
             "header:x-forwarded-thing",
             "claim:refresh_token",
             "claim:deep",
+            "decision",
         ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn an_answer_does_not_give_a_masked_claim_away() {
+        let claims = text(&[("session_token", &format!("\"{SECRET}\""))]);
+        let mut decision = Decision::Allow {
+            user: format!("user:default/{SECRET}"),
+            ownership: vec![format!("user:default/{SECRET}")],
+        };
+        let (_, names) = Masks::default().apply(OwnedView { claims, ..OwnedView::default() }, &mut decision);
+        let user = "user:default/***".to_owned();
+        assert_eq!(decision, Decision::Allow { user: user.clone(), ownership: vec![user] });
+        assert_eq!(names, ["claim:session_token", DECISION]);
     }
 
     #[test]

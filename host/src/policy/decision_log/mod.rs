@@ -29,7 +29,7 @@ use crate::{model::Share, policy::view::OwnedView, settings::DecisionLogSettings
 
 use super::{metrics::LogMetrics, status::PolicyInfo};
 
-pub(super) use mask::Masks;
+pub(super) use mask::{DECISION, Masks};
 pub use record::{Decision, Record, Seen};
 pub use writer::Line;
 

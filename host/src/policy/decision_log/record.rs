@@ -143,11 +143,12 @@ impl Decision {
         }
     }
 
-    /// The sentence that goes with it.
-    pub(super) fn reason_mut(&mut self) -> Option<&mut String> {
+    /// Everything in it that a policy may have copied from an input.
+    pub(super) fn texts_mut(&mut self) -> Vec<&mut String> {
         match self {
-            Self::Refuse { reason, .. } | Self::Deny { reason, .. } | Self::Fail { reason, .. } => Some(reason),
-            _ => None,
+            Self::Refuse { reason, .. } | Self::Deny { reason, .. } | Self::Fail { reason, .. } => vec![reason],
+            Self::Allow { user, ownership } => std::iter::once(user).chain(ownership).collect(),
+            Self::Forward { .. } | Self::Render { .. } => Vec::new(),
         }
     }
 }

@@ -5,25 +5,31 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, World};
+use orbit_engine::{About, Authorizer, Compiled, Compiler, Limits, LoadError, Renderer, Router, Terms, World};
 use time::OffsetDateTime;
 
 use super::{Fault, Loader, version::Version};
 use crate::{
     ids::{Digest, TierName},
     policy::{
+        binding::TierFile,
         remembered::Remembered,
         role::{Decides, Loaded, Role},
         rollout::Record,
         set::TierPolicies,
         status::PolicyInfo,
+        trust::Statement,
         view,
     },
 };
 
 /// One set of inputs: equal keys are the same policy, which is then not loaded again.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+///
+/// The tier is part of it: what one tier's requests do to a policy (it turns out slow, it takes all of its slots) must not be felt in
+/// another.
+#[derive(PartialEq, Eq, Hash, Clone)]
 pub(super) struct Key {
+    tier: TierName,
     world: World,
     digest: Digest,
     settings: Digest,
@@ -37,6 +43,8 @@ pub(super) type Alive<P> = HashMap<Key, Weak<Loaded<P>>>;
 /// Where a binding stands.
 pub(super) struct Place<'a> {
     pub tier: &'a TierName,
+    /// What the tier's file says.
+    pub file: &'a TierFile,
     pub previous: Option<&'a Arc<TierPolicies>>,
     pub set_version: u64,
     pub now: OffsetDateTime,
@@ -44,6 +52,8 @@ pub(super) struct Place<'a> {
     pub compiled: &'a mut HashMap<Digest, Compiled>,
     /// What the ledger is to know if the whole tier loads.
     pub outcomes: Vec<Outcome>,
+    /// What the tier is to have accepted then.
+    pub signed: Vec<Statement>,
 }
 
 /// What became of one binding.
@@ -57,7 +67,7 @@ pub(super) struct Outcome {
 /// What the loader needs of each world's policy.
 pub(super) trait Kind: Decides + Sized {
     const WORLD: World;
-    fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError>;
+    fn load(compiler: &Compiler, code: &Compiled, terms: Terms<'_>) -> Result<Self, LoadError>;
     fn alive(loader: &mut Loader) -> &mut Alive<Self>;
     fn about(policy: &Self) -> &About;
     fn inputs(policy: &Self) -> Vec<String>;
@@ -68,8 +78,8 @@ macro_rules! kind {
     ($policy:ty, $world:expr, $field:ident, $roles:expr) => {
         impl Kind for $policy {
             const WORLD: World = $world;
-            fn load(compiler: &Compiler, code: &Compiled, settings: &str, limits: Limits) -> Result<Self, LoadError> {
-                <$policy>::load(compiler, code, settings, limits)
+            fn load(compiler: &Compiler, code: &Compiled, terms: Terms<'_>) -> Result<Self, LoadError> {
+                <$policy>::load(compiler, code, terms)
             }
             fn alive(loader: &mut Loader) -> &mut Alive<Self> {
                 &mut loader.$field
@@ -107,6 +117,13 @@ impl Loader {
         let before = place.previous.into_iter().flat_map(|tier| P::roles(tier)).map(|role| &role.active.info);
         let set_version = before.filter(|info| info.binding == binding).find(same).map(|info| info.set_version);
         let about = P::about(&policy.policy);
+        if let Some(signed) = &version.signed {
+            let known = signed.statement.check_name(&about.name);
+            known.and_then(|()| self.accepted.check(place.tier, &signed.statement)).map_err(|reason| {
+                let reason = format!("module {} ({}): {reason}", version.module, version.digest.short());
+                Fault::of(P::WORLD, Some(version.digest), reason)
+            })?;
+        }
         let info = PolicyInfo {
             binding: binding.to_owned(),
             world: P::WORLD.name(),
@@ -117,6 +134,7 @@ impl Loader {
             settings_digest,
             active_since: since,
             set_version: set_version.unwrap_or(place.set_version),
+            signed: version.signed.as_ref().map(Into::into),
         };
         tracing::debug!(tier = %place.tier, binding, policy = info.policy, digest = %info.digest, "policy bound");
         Ok((policy, info))
@@ -125,6 +143,7 @@ impl Loader {
     /// The policy itself: the one that lives already, or a new one.
     fn loaded<P: Kind>(&mut self, version: &Version, place: &mut Place<'_>) -> Result<Arc<Loaded<P>>, Fault> {
         let key = Key {
+            tier: place.tier.clone(),
             world: P::WORLD,
             digest: version.digest,
             settings: version.settings_digest(),
@@ -141,12 +160,15 @@ impl Loader {
         let code = match place.compiled.get(&version.digest) {
             Some(code) => code.clone(),
             None => {
-                let code = self.compiler.compile(&version.bytes).map_err(named)?;
+                let code = self.compiler.compile_as(&version.bytes, version.class.shape()).map_err(named)?;
                 place.compiled.insert(version.digest, code.clone());
                 code
             }
         };
-        let policy = P::load(&self.compiler, &code, &version.settings, version.limits).map_err(named)?;
+        let slots = self.slots.of(place.tier);
+        let terms = Terms { settings: &version.settings, limits: version.limits, slots };
+        let policy = P::load(&self.compiler, &code, terms).map_err(named)?;
+        self.fits(P::WORLD, version, &P::about(&policy).settings_schema, place)?;
         let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));
         Ok(policy)

@@ -14,7 +14,10 @@ use orbit_engine::MAX_MODULE_BYTES;
 const MAX_FILES: usize = 1_000;
 
 /// Size, times and place of every file that a set depends on: a change of any may change the set.
-pub(in crate::policy) type Fingerprint = BTreeMap<PathBuf, Option<(u64, u64, i64, i64, i64)>>;
+pub(in crate::policy) type Fingerprint = BTreeMap<PathBuf, Option<Stat>>;
+
+/// Length, inode, modification (seconds, nanoseconds) and change (nanoseconds) of a file.
+pub(in crate::policy) type Stat = (u64, u64, i64, i64, i64);
 
 /// What these files look like now; one that is not there is part of it, so that its coming is a change.
 pub(super) fn fingerprint(paths: impl Iterator<Item = PathBuf>) -> Fingerprint {

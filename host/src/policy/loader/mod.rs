@@ -10,6 +10,9 @@ mod bind;
 mod files;
 mod own_cases;
 mod roles;
+mod settings;
+mod shares;
+mod sources;
 mod version;
 
 use std::{
@@ -26,15 +29,18 @@ use super::{
     binding::TierFile,
     decision_log::Recorder,
     metrics::PolicyMetrics,
+    remote::{OciReference, Remote},
     rollout::{Ledger, Worker},
     set::{PolicySet, TierOutcomes, TierPolicies},
     status::Refused,
+    trust::AcceptedVersions,
 };
 use crate::ids::{Digest, TierName};
 use bind::{Alive, Outcome, Place};
 use own_cases::Passed;
+use shares::Shares;
 
-pub(super) use files::Fingerprint;
+pub(super) use files::{Fingerprint, Stat};
 
 /// What a look at the folder came to.
 pub(super) struct Look {
@@ -48,6 +54,7 @@ pub(super) struct Loader {
     folder: PathBuf,
     compiler: Compiler,
     metrics: PolicyMetrics,
+    slots: Shares,
     routers: Alive<Router>,
     authorizers: Alive<Authorizer>,
     renderers: Alive<Renderer>,
@@ -56,6 +63,12 @@ pub(super) struct Loader {
     recorder: Arc<Recorder>,
     /// Told when an error budget is spent.
     wake: Arc<Notify>,
+    /// What was pulled from registries.
+    remote: Arc<Remote>,
+    /// The newest signed versions that were ever accepted.
+    accepted: AcceptedVersions,
+    /// References that the last load met.
+    wanted: Vec<OciReference>,
     /// Files beside the tiers' own that the last load depended on.
     modules: Vec<PathBuf>,
     passed: HashSet<Passed>,
@@ -70,6 +83,8 @@ pub(super) struct LoaderParts {
     pub worker: Arc<Worker>,
     pub recorder: Arc<Recorder>,
     pub wake: Arc<Notify>,
+    pub remote: Arc<Remote>,
+    pub accepted: AcceptedVersions,
 }
 
 /// A binding that can't be used.
@@ -81,7 +96,7 @@ struct Fault {
 
 impl Loader {
     pub fn new(parts: LoaderParts) -> Self {
-        let LoaderParts { folder, compiler, metrics, ledger, worker, recorder, wake } = parts;
+        let LoaderParts { folder, compiler, metrics, ledger, worker, recorder, wake, remote, accepted } = parts;
         Self {
             folder,
             compiler,
@@ -90,6 +105,10 @@ impl Loader {
             worker,
             recorder,
             wake,
+            remote,
+            accepted,
+            wanted: Vec::new(),
+            slots: Shares::default(),
             routers: HashMap::new(),
             authorizers: HashMap::new(),
             renderers: HashMap::new(),
@@ -103,6 +122,7 @@ impl Loader {
         let now = OffsetDateTime::now_utc();
         let mut loaded = Look { tiers: BTreeMap::new(), refused: BTreeMap::new() };
         self.modules.clear();
+        self.wanted.clear();
         let mut compiled = HashMap::new();
         for (stem, path) in files::tier_files(&self.folder)? {
             let refuse = |fault: Fault| Refused {
@@ -142,6 +162,8 @@ impl Loader {
                 loaded.tiers.insert(tier.clone(), previous.clone());
             }
         }
+        self.remote.want(&self.wanted);
+        self.slots.retain(|tier| loaded.tiers.contains_key(tier));
         self.routers.retain(|_, policy| policy.strong_count() > 0);
         self.authorizers.retain(|_, policy| policy.strong_count() > 0);
         self.renderers.retain(|_, policy| policy.strong_count() > 0);
@@ -158,7 +180,8 @@ impl Loader {
         compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
     ) -> Result<Arc<TierPolicies>, Fault> {
         let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
-        let mut place = Place { tier, previous, set_version, now, compiled, outcomes: Vec::new() };
+        let (outcomes, signed) = (Vec::new(), Vec::new());
+        let mut place = Place { tier, file: &file, previous, set_version, now, compiled, outcomes, signed };
         let router = self.role("router".to_owned(), &file.router, &mut place)?;
         let mut authorizers = Vec::new();
         for (at, binding) in file.authorizer.iter().enumerate() {
@@ -166,6 +189,9 @@ impl Loader {
             authorizers.push(self.role(name, binding, &mut place)?);
         }
         let renderer = self.role("renderer".to_owned(), &file.renderer, &mut place)?;
+        // On disk before it serves: from here on nothing older does.
+        let noted = self.accepted.accept(tier, &place.signed);
+        noted.map_err(|reason| Fault { world: None, digest: None, reason })?;
         for Outcome { binding, record, modules } in place.outcomes {
             for (digest, bytes) in modules {
                 self.ledger.keep(digest, &bytes).unwrap_or_else(|error| {

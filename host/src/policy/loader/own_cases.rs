@@ -54,7 +54,10 @@ impl Loader {
         let compiled = match place.compiled.get(&version.digest) {
             Some(compiled) => compiled.clone(),
             // It lived already, so this load did not compile it: one look into the cache.
-            None => self.compiler.compile(&version.bytes).map_err(|error: LoadError| bad(error.to_string()))?,
+            None => {
+                let compiled = self.compiler.compile_as(&version.bytes, version.class.shape());
+                compiled.map_err(|error: LoadError| bad(error.to_string()))?
+            }
         };
         let subject = cases::Subject {
             compiler: &self.compiler,

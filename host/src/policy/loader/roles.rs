@@ -37,7 +37,8 @@ impl Loader {
         let bad = |reason| Fault::of(P::WORLD, None, reason);
         let budget = &binding.budget;
         budget.check().map_err(bad)?;
-        let file = self.resolve(P::WORLD, binding)?;
+        let mut file = self.resolve(P::WORLD, binding, place.file.trust.as_ref())?;
+        file.settings_at = Some(settings_at(&name, false));
         let mut record = self.ledger.record(place.tier.as_str(), &name).cloned().unwrap_or_default();
         if record.heed(file.id()) {
             tracing::info!(tier = %place.tier, binding = name, "the tier's file was changed: it decides again what serves");
@@ -57,6 +58,8 @@ impl Loader {
         };
         let active = self.bound::<P>(&name, &serving, since, trial, budget, place)?;
         if verdict.serves == Serves::File {
+            // A version on trial is not accepted yet: it may be rolled back.
+            place.signed.extend(serving.signed.as_ref().map(|signed| signed.statement.clone()));
             self.pass_own_cases(P::WORLD, binding, &serving, place)?;
         }
         let mut modules = vec![(serving.digest, serving.bytes.clone())];
@@ -84,7 +87,8 @@ impl Loader {
             return Ok(None);
         };
         let audience = rules.audience().map_err(bad)?;
-        let version = self.resolve(P::WORLD, &as_binding)?;
+        let mut version = self.resolve(P::WORLD, &as_binding, place.file.trust.as_ref())?;
+        version.settings_at = Some(settings_at(name, binding.next_has_settings()));
         if version.id() == serving.id() {
             record.tries(None);
             if verdict.serves == Serves::Promoted {
@@ -150,6 +154,21 @@ impl Loader {
 
 fn previous<'a, P: Kind>(place: &Place<'a>, name: &str) -> Option<&'a Role<P>> {
     P::roles(place.previous?).iter().find(|role| role.active.info.binding == name)
+}
+
+/// Where the tier's file has a binding's settings.
+fn settings_at(name: &str, next: bool) -> Vec<String> {
+    let (table, number) =
+        name.split_once('-').map_or((name, 1), |(table, number)| (table, number.parse().unwrap_or(1)));
+    let mut at = vec![table.to_owned()];
+    if table == "authorizer" {
+        at.push((number - 1).to_string());
+    }
+    if next {
+        at.push("next".to_owned());
+    }
+    at.push("settings".to_owned());
+    at
 }
 
 /// A version is new for a while after it began to serve, also across a restart.

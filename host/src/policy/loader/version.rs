@@ -5,12 +5,13 @@ use std::sync::Arc;
 use orbit_engine::{Limits, World};
 use time::OffsetDateTime;
 
-use super::{Fault, Loader, files};
+use super::{Fault, Loader, sources::Source};
 use crate::{
     ids::Digest,
     policy::{
-        binding::{Binding, LimitSettings},
+        binding::{Binding, Class, LimitSettings},
         rollout::Kept,
+        trust::{Trust, Verified},
     },
 };
 
@@ -28,8 +29,14 @@ pub(super) struct Version {
     /// What the binding says of limits, and what follows.
     pub said: LimitSettings,
     pub limits: Limits,
+    /// What kind of module it is.
+    pub class: Class,
     /// Whether its answers are remembered.
     pub memory: bool,
+    /// What its signature says, where the tier has keys.
+    pub signed: Option<Verified>,
+    /// Where the tier's file has the settings; none for a version that served before.
+    pub settings_at: Option<Vec<String>>,
 }
 
 impl Version {
@@ -40,7 +47,7 @@ impl Version {
 
     /// What tells it from every other one.
     pub fn id(&self) -> Digest {
-        let parts = (self.digest, &self.settings, &self.said, self.memory);
+        let parts = (self.digest, &self.settings, &self.said, self.class, self.memory);
         Digest::of(serde_json::to_string(&parts).unwrap_or_default().as_bytes())
     }
 
@@ -52,6 +59,7 @@ impl Version {
             digest: self.digest,
             settings: self.settings.clone(),
             limits: self.said.clone(),
+            class: self.class,
             memory: self.memory,
             since,
         }
@@ -60,21 +68,34 @@ impl Version {
 
 impl Loader {
     /// Reads what a binding names. Every file that it looked at is remembered, so that the next change of it is seen.
-    pub(super) fn resolve(&mut self, world: World, binding: &Binding) -> Result<Version, Fault> {
+    pub(super) fn resolve(&mut self, world: World, binding: &Binding, trust: Option<&Trust>) -> Result<Version, Fault> {
         let module = binding.module.display().to_string();
-        let path = binding.module_path(&self.folder).map_err(|reason| {
-            self.modules.push(self.folder.join(&binding.module));
-            Fault::of(world, None, reason)
-        })?;
-        self.modules.push(path.clone());
-        let bytes =
-            files::read_module(&path).map_err(|reason| Fault::of(world, None, format!("module {module} {reason}")))?;
+        let Source { bytes, signature } = self.read_source(binding).map_err(|reason| Fault::of(world, None, reason))?;
         let digest = Digest::of(&bytes);
         let bad = |reason| Fault::of(world, Some(digest), reason);
-        let settings = binding.settings_json().map_err(bad)?;
+        // Before anything of the module is compiled or run.
+        let signed = match trust {
+            Some(trust) => trust
+                .check(world, digest, signature.as_deref())
+                .map_err(|reason| bad(format!("module {module} ({}): {reason}", digest.short())))?,
+            None => None,
+        };
+        let texts = self.read_settings_files(binding).map_err(bad)?;
+        let settings = binding.settings_json(texts).map_err(bad)?;
         let said = binding.limits.clone();
-        let limits = said.limits(world).map_err(bad)?;
-        Ok(Version { module, bytes: bytes.into(), digest, settings, said, limits, memory: binding.memory })
+        let limits = said.limits(binding.class, world).map_err(bad)?;
+        Ok(Version {
+            module,
+            bytes: bytes.into(),
+            digest,
+            settings,
+            said,
+            limits,
+            class: binding.class,
+            memory: binding.memory,
+            settings_at: None,
+            signed,
+        })
     }
 
     /// A version that served before, without its file.
@@ -86,8 +107,12 @@ impl Loader {
             digest: kept.digest,
             settings: kept.settings.clone(),
             said: kept.limits.clone(),
-            limits: kept.limits.limits(world).map_err(bad)?,
+            limits: kept.limits.limits(kept.class, world).map_err(bad)?,
+            class: kept.class,
             memory: kept.memory,
+            // It was checked when it came; going back to it is the operator's own word.
+            signed: None,
+            settings_at: None,
         })
     }
 }

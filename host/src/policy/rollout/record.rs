@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{ids::Digest, policy::binding::LimitSettings};
+use crate::{
+    ids::Digest,
+    policy::binding::{Class, LimitSettings},
+};
 
 /// Versions that are kept to go back to, the one that serves included.
 const MAX_HISTORY: usize = 5;
@@ -38,6 +41,9 @@ pub(in crate::policy) struct Kept {
     /// A JSON object as text.
     pub settings: String,
     pub limits: LimitSettings,
+    /// What kind of module it is.
+    #[serde(default)]
+    pub class: Class,
     /// Whether its answers are remembered.
     pub memory: bool,
     /// When it began to serve (UTC).
@@ -260,7 +266,16 @@ mod tests {
     fn version(name: &str) -> Kept {
         let id = Digest::of(name.as_bytes());
         let limits = LimitSettings::default();
-        Kept { id, module: name.into(), digest: id, settings: "{}".into(), limits, memory: true, since: NOW }
+        Kept {
+            id,
+            module: name.into(),
+            digest: id,
+            settings: "{}".into(),
+            limits,
+            class: Class::Policy,
+            memory: true,
+            since: NOW,
+        }
     }
     /// A load of a file that says this; what serves, and what is rolled out.
     fn load(record: &mut Record, file: &str, next: Option<&str>) -> (String, Option<String>) {

@@ -7,7 +7,9 @@
 mod lifecycle;
 mod load;
 mod peers;
+mod policy;
 mod report;
+mod survival;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -51,10 +53,9 @@ async fn main() -> Result<()> {
     let token = daemon.token(&["acme"]);
     let first = daemon.get("acme", TARGET, Some(&token)).await.expect(200);
     let upstream = daemon.instances().first().context("an instance")?.pid;
-    let port = peers::listening_port(upstream).context("the instance's port")?;
-    let nginx = Nginx::start(port, &daemon.dir)?;
+    let nginx = Nginx::start(upstream, &daemon.dir)?;
     println!(
-        "upstream: {} bytes of JSON from port {port}; load: wrk, 32 kept connections, {seconds} s a run\n",
+        "upstream: {} bytes of JSON from process {upstream}, through its socket; load: wrk, 32 kept connections, {seconds} s a run\n",
         first.body.len()
     );
 
@@ -96,6 +97,9 @@ async fn main() -> Result<()> {
     report.row("proxy.unseen_tokens_cpu_us_per_request", unseen, "us", "nginx", Some(unseen / theirs))?;
     let memory = processes::resident_kib(daemon.pid());
     report.row("daemon.resident_memory", memory as f64 / 1024.0, "MiB", "", None)?;
+    policy::decisions(&mut report)?;
+    policy::swaps(&mut report, &daemon).await?;
+    survival::run(&mut report).await?;
     report.print();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -14,26 +14,13 @@ use orbitd_tests::{paths, wait, world};
 /// A distribution whose launcher is `orbitd-fast-instance`.
 pub fn fast_distribution() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
+    // Instances have users of their own.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
     world::copy_tree(&paths::echo(), dir.path())?;
     let manifest = dir.path().join("distribution.json");
     let text = fs::read_to_string(&manifest)?.replace("\"echo-1\"", "\"fast-1\"");
     fs::write(manifest, text)?;
     Ok(dir)
-}
-
-/// The port that a process listens on.
-pub fn listening_port(pid: u32) -> Option<u16> {
-    let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
-        .ok()?
-        .flatten()
-        .filter_map(|fd| fs::read_link(fd.path()).ok()?.to_str().map(str::to_owned))
-        .collect();
-    let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let listens = *fields.get(3)? == "0A" && sockets.contains(&format!("socket:[{}]", fields.get(9)?));
-        if listens { u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok() } else { None }
-    })
 }
 
 /// A running nginx.
@@ -44,8 +31,9 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// A plain proxy with kept connections both ways, no log, as many workers as cores.
-    pub fn start(upstream: u16, dir: &Path) -> Result<Self> {
+    /// A plain proxy to the instance with this pid, through the same socket as orbitd: kept connections both ways, no log, as
+    /// many workers as cores.
+    pub fn start(upstream: u32, dir: &Path) -> Result<Self> {
         let dir = dir.join("nginx");
         fs::create_dir_all(&dir)?;
         let address = world::free_address();
@@ -55,7 +43,7 @@ impl Nginx {
              events {{ worker_connections 4096; }}\n\
              http {{\n  access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;\n  \
              client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;\n  \
-             upstream origin {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}\n  \
+             upstream origin {{ server unix:/proc/{upstream}/cwd/http.sock; keepalive 64; keepalive_requests 1000000000; }}\n  \
              server {{\n    listen {address};\n    location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n  }}\n}}\n",
             dir = dir.display()
         );

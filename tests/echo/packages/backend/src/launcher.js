@@ -5,7 +5,7 @@
 //   what it does at start   the workspace's `app.title`: "echo:crash", "echo:never-ready", "echo:slow-start", "echo:die-later",
 //                           "echo:die-after:<ms>", "echo:plugin-fails:<id>", "echo:broken" (ready, but its catalogue answers 500)
 //   what it does per request   the query's `mode` (modes.js)
-//   what it saw   GET /.echo/log on its own port (recorder.js); the proxy's clients reach it too, the tests ask directly
+//   what it saw   GET /.echo/log on its own port (recorder.js), which serves nothing else; the proxy comes by the socket
 const fs = require('node:fs');
 const http = require('node:http');
 const net = require('node:net');
@@ -73,7 +73,6 @@ function own(req, res) {
     }
     case '/.backstage/health/v1/readiness': return json(res, ready ? 200 : 503, { status: ready ? 'ok' : 'starting' });
     case '/.backstage/health/v1/liveness': return json(res, 200, { status: 'ok' });
-    case '/.echo/log': return json(res, 200, recorder.dump());
     default: return undefined;
   }
 }
@@ -108,18 +107,21 @@ server.on('clientError', (error, socket) => { recorder.broken(socket, error.code
 
 const front = net.createServer(socket => { server.emit('connection', socket); recorder.watch(socket); });
 front.on('error', error => fail('listen', error.code === 'EADDRINUSE' ? 75 : 70, error.message));
-front.listen(start.port, '127.0.0.1', () => {
+const inside = http.createServer((req, res) => (req.url === '/.echo/log' ? json(res, 200, recorder.dump()) : json(res, 404, {})));
+inside.on('error', error => fail('listen', error.code === 'EADDRINUSE' ? 75 : 70, error.message));
+inside.listen(start.port, '127.0.0.1', () => front.listen({ path: start.socket, backlog: 1024 }, () => {
   const fails = id => behaviour === 'plugin-fails' && id === argument;
   const plugins = start.plugins.map(id => (fails(id) ? { id, outcome: 'failed', reason: 'told to fail' } : { id, outcome: 'ready' }));
   report({ event: 'loaded', ms: 1 });
   report({ event: 'started', boot_id: start.boot_id, pid: process.pid, port: start.port, ms: Math.round(performance.now()), plugins });
   process.stdout.write(`${JSON.stringify({ level: 'info', message: `echo listens on ${start.port} for ${start.workspace}` })}\n`);
-});
+}));
 
 process.on('SIGHUP', () => {});
 process.on('SIGTERM', () => {
   report({ event: 'stopping' });
   front.close();
+  inside.close();
   server.close(() => process.exit(0));
   server.closeIdleConnections();
   setTimeout(() => process.exit(0), 1500).unref();

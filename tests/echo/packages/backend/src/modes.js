@@ -1,6 +1,7 @@
 'use strict';
 // Ways to answer other than the plain account, by the query's `mode`. The raw ones write bytes that no HTTP library would.
 const { createHash } = require('node:crypto');
+const { attack } = require('./attack');
 
 const raw = {
   'two-lengths': 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\nhello',
@@ -37,6 +38,9 @@ function answerInMode(mode, req, res, about) {
       req.resume();
       setTimeout(() => { res.setHeader('content-type', 'application/json'); res.end(JSON.stringify(about)); }, number('ms', 1000));
       return true;
+    case 'attack':
+      collect(req).then(body => attack(JSON.parse(body))).then(results => res.end(JSON.stringify(results)));
+      return true;
     case 'hang':
       return true;
     case 'deaf': // answers before the body is read, and reads none of it
@@ -66,6 +70,10 @@ function answerInMode(mode, req, res, about) {
     default:
       return false;
   }
+}
+
+async function collect(req) {
+  return Buffer.concat(await req.toArray());
 }
 
 /** A WebSocket handshake, then every byte comes back as it went. */

@@ -1,0 +1,7 @@
+;; W-12: a trap after the answer
+;; outcome: call trap
+;; says: unreachable
+;; cost: quick
+
+;;@post
+(unreachable)

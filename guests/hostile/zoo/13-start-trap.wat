@@ -1,0 +1,7 @@
+;; W-13: a trap before anything is asked
+;; outcome: load trap
+;; says: unreachable
+;; cost: quick
+
+;;@start
+(unreachable)

@@ -1,0 +1,215 @@
+//! The kill rig: the daemon dies by SIGKILL at each named point between two of its steps, starts again, and everything must
+//! agree: registry, processes, answers. The points are read from the daemon's own source, so a new one is tested by itself.
+//!
+//! The suite walks all points once; `cargo xtask nightly` walks all ordered pairs (it dies again while it recovers) and then
+//! kills at random under mixed operations ([`random`]).
+
+pub mod random;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    Admin, Daemon, Setup, http, paths,
+    wait::{self, seconds},
+};
+
+/// An event stream that lives longer than any test.
+const STREAM: &str = "/events?mode=events&n=100000&ms=50";
+/// Longest wait for a daemon to be whole again.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// All named points, read from the daemon's own source, but for those that only a life with a database server comes to.
+///
+/// # Panics
+/// Where the source is not there.
+pub fn points() -> Vec<String> {
+    let path = paths::repository().join("host/src/lifecycle/crashpoint.rs");
+    let text = std::fs::read_to_string(path).expect("the daemon's crash points");
+    let list =
+        text.split("pub const NAMES").nth(1).and_then(|rest| rest.split("];").next()).expect("the list of names");
+    let all = list.split('"').skip(1).step_by(2);
+    all.filter(|name| !name.starts_with("postgres.")).map(str::to_owned).collect()
+}
+
+/// Where a point is come by: most of them on SQLite already.
+fn world_of(point: &str) -> Setup {
+    match point {
+        // Side by side alone.
+        "retire.before" => Setup::stateless(),
+        _ => Setup::echo(),
+    }
+}
+
+fn titled(title: &str) -> String {
+    format!("tier = \"pro\"\n[app_config.app]\ntitle = \"{title}\"\n")
+}
+
+/// The admin client, once there is a token.
+fn admin(daemon: &Daemon) -> Option<Admin> {
+    let token = std::fs::read_to_string(daemon.dir.join("data/admin.token")).ok()?;
+    Some(Admin::new(daemon.admin_address, token.trim()))
+}
+
+/// What the daemon says of a workspace (null: there is none); nothing if it says nothing.
+async fn resource(daemon: &Daemon, slug: &str) -> Option<Value> {
+    let reply = admin(daemon)?.try_call("GET", &format!("/v1/workspaces/{slug}"), None).await.ok()?;
+    match reply.status.as_u16() {
+        200 => Some(reply.json()),
+        404 => Some(Value::Null),
+        _ => None,
+    }
+}
+
+/// Waits until the daemon is dead or `done` holds; whether it lives. Neither in time is an error that shows its log.
+async fn alive_until(daemon: &mut Daemon, slug: &str, done: impl Fn(&Value) -> bool) -> Result<bool, String> {
+    let deadline = Instant::now() + seconds(60);
+    while daemon.lives() {
+        // A process that was just killed still counts as alive for a moment: only its own word says how far it is.
+        let now = resource(daemon, slug).await;
+        if now.as_ref().is_some_and(&done) {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{slug} stands still at {now:?}\n{}", daemon.log_tail(15)));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Ok(false)
+}
+
+fn runs(workspace: &Value) -> bool {
+    let status = &workspace["status"];
+    status["phase"] == "running" && status["observed_generation"] == workspace["generation"]
+}
+
+/// Drives the daemon through a whole life until it dies; whether it died.
+async fn drive(daemon: &mut Daemon) -> Result<bool, String> {
+    daemon.spawn();
+    if !alive_until(daemon, "acme", runs).await? {
+        return Ok(true);
+    }
+    let call = async |daemon: &Daemon, method: &str, path: &str, body: Option<Value>| {
+        if let Some(admin) = admin(daemon) {
+            // It may die under the call: that is what this is about.
+            let _ = admin.try_call(method, path, body).await;
+        }
+    };
+    call(daemon, "POST", "/v1/workspaces", Some(json!({"slug": "beta", "tier": "free"}))).await;
+    if !alive_until(daemon, "beta", runs).await? {
+        return Ok(true);
+    }
+    // A stream without an end: the rollout has to cut it.
+    let request = http::request("GET", &daemon.host("acme"), STREAM, Some(&daemon.token(&["acme"])), &[], "");
+    let stream = tokio::spawn(http::send(daemon.proxy, request));
+    daemon.write_workspace("acme", &titled("two"), &[]);
+    let rolled_out = alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await;
+    stream.abort();
+    if !rolled_out? {
+        return Ok(true);
+    }
+    call(daemon, "DELETE", "/v1/workspaces/beta", None).await;
+    Ok(!alive_until(daemon, "beta", Value::is_null).await?)
+}
+
+/// After the restart: what the registry says, what runs and what answers are the same. The last disagreement otherwise.
+pub async fn settled(daemon: &Daemon, title: &str) -> Result<(), String> {
+    let listed = admin(daemon).ok_or("no admin token")?.try_call("GET", "/v1/workspaces", None).await;
+    let listed = listed.map_err(|error| error.to_string())?.json();
+    let items = listed["items"].as_array().cloned().unwrap_or_default();
+    let mut pids = BTreeMap::new();
+    for item in &items {
+        let slug = item["slug"].as_str().unwrap_or_default().to_owned();
+        if item["deleting"] == true || !runs(item) {
+            return Err(format!("{slug}: {}", item["status"]));
+        }
+        let reply = daemon.get(&slug, "/who", Some(&daemon.token(&[&slug]))).await;
+        let account = reply.json();
+        if reply.status != 200 || account["workspace"] != slug.as_str() {
+            return Err(format!("{slug}: {} {}", reply.status, reply.text()));
+        }
+        if slug == "acme" && account["title"] != title {
+            return Err(format!("acme still serves {}", account["title"]));
+        }
+        pids.insert(account["pid"].as_u64().unwrap_or_default(), slug);
+    }
+    if !pids.values().any(|slug| slug == "acme") {
+        return Err(format!("acme is not there: {listed}"));
+    }
+    let living: Vec<u64> = daemon.instances().iter().map(|found| u64::from(found.pid)).collect();
+    if living != pids.keys().copied().collect::<Vec<_>>() {
+        return Err(format!("instances {living:?}, but {pids:?} answer: {:?}", daemon.instances()));
+    }
+    Ok(())
+}
+
+/// What came of a walk.
+pub struct Walk {
+    /// Points at which a daemon died, in order.
+    pub hit: Vec<String>,
+    /// What is wrong, if anything.
+    pub outcome: Result<(), String>,
+}
+
+/// One life that ends at the first point; then each further point is armed while the next daemon recovers; then one that lives.
+pub async fn walk(points: &[String]) -> Walk {
+    let mut hit = Vec::new();
+    let outcome = try_points(points, &mut hit).await.map_err(|reason| format!("{}: {reason}", points.join(" → ")));
+    Walk { hit, outcome }
+}
+
+async fn try_points(points: &[String], hit: &mut Vec<String>) -> Result<(), String> {
+    let Some((first, further)) = points.split_first() else { return Ok(()) };
+    let setup = world_of(first).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
+    let mut daemon = setup.env("ORBITD_CRASHPOINT", first).prepare();
+    if !drive(&mut daemon).await? {
+        return Err(format!("a whole life went by without coming to {first}\n{}", daemon.log_tail(40)));
+    }
+    hit.push(first.clone());
+    let path = daemon.dir.join("source/workspaces/acme/workspace.toml");
+    let title = if std::fs::read_to_string(path).expect("readable").contains("two") { "two" } else { "one" };
+    for point in further {
+        daemon.environment = vec![("ORBITD_CRASHPOINT".to_owned(), point.clone())];
+        daemon.spawn();
+        // It dies there, or comes back without passing by.
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        while daemon.lives() && settled_quietly(&daemon, title).await.is_err() {
+            if Instant::now() > deadline {
+                return Err(format!("it neither died nor came back\n{}", daemon.log_tail(15)));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        match daemon.lives() {
+            true => daemon.kill(),
+            false => hit.push(point.clone()),
+        }
+    }
+    daemon.environment.clear();
+    daemon.start().await;
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    loop {
+        match settled(&daemon, title).await {
+            Ok(()) => break,
+            Err(reason) if Instant::now() > deadline => return Err(format!("{reason}\n{}", daemon.log_tail(15))),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    // And it stays so: nobody is about to start a second one.
+    wait::until("a second look", seconds(5), || settled(&daemon, title)).await;
+    Ok(())
+}
+
+/// [`settled`] of a daemon that may die meanwhile.
+async fn settled_quietly(daemon: &Daemon, title: &str) -> Result<(), String> {
+    let asked = admin(daemon).ok_or("no admin token")?.try_call("GET", "/readyz", None).await;
+    asked.map_err(|error| error.to_string())?;
+    let one = resource(daemon, "acme").await.ok_or("no answer")?;
+    if !runs(&one) || one["spec"]["app_config"]["app"]["title"] != title {
+        return Err("not yet".to_owned());
+    }
+    Ok(())
+}
