@@ -2,13 +2,14 @@
 XTASK = cargo run --release --quiet --package xtask --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench nightly guests check distribution services clean-demo
+.PHONY: help demo test bench fuzz guests check distribution services clean-demo nightly
 
 help:
 	@echo 'make demo          set everything up, start two workspaces, print their URLs; Ctrl-C stops all of it'
 	@echo 'make test          set everything up and run the tests'
 	@echo 'make check         formatting, lints, licences'
 	@echo 'make bench         orbitd beside nginx in one run; appends to target/bench/results.jsonl'
+	@echo 'make fuzz          damage a million policy modules and look for panics in the engine'
 	@echo 'make nightly       kill the daemon at all pairs of its crash points, and 500 times at random'
 	@echo 'make guests        build the policies of guests/ into policies/modules'
 	@echo 'make distribution  install the pinned Backstage into the cache; prints its path'
@@ -21,6 +22,8 @@ test:
 	@$(XTASK) test
 bench:
 	@$(XTASK) bench
+fuzz:
+	@$(XTASK) fuzz
 nightly:
 	@$(XTASK) nightly
 guests:

@@ -42,6 +42,9 @@ enum Happening {
     Pin(Option<u8>),
     Strategy(bool),
     Restart,
+    Rotate,
+    LoginFails,
+    Restore,
     Stop,
     Run,
     Delete,
@@ -62,6 +65,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => prop::option::of(1..5u8).prop_map(Happening::Pin),
         1 => any::<bool>().prop_map(Happening::Strategy),
         2 => Just(Happening::Restart),
+        2 => Just(Happening::Rotate),
+        1 => Just(Happening::LoginFails),
+        2 => Just(Happening::Restore),
         2 => Just(Happening::Stop),
         3 => Just(Happening::Run),
         1 => Just(Happening::Delete),
@@ -100,6 +106,9 @@ impl World {
                 self.facts.restarts += 1;
                 self.facts.restart_asked = true;
             }
+            Happening::Rotate => self.facts.rotation_asked = true,
+            Happening::LoginFails => self.facts.login_after = Some(now + Duration::seconds(5)),
+            Happening::Restore => self.facts.restore = Restoring::Wanted(None),
             Happening::Stop => self.facts.desired = DesiredState::Stopped,
             Happening::Run => self.facts.desired = DesiredState::Running,
             Happening::Delete => self.facts.deleting = true,
@@ -146,6 +155,9 @@ impl World {
                     }
                 }
                 (self.facts.proven, self.facts.turn) = (None, Turn::NotAsked);
+                if self.facts.restore == Restoring::Fetched {
+                    self.facts.restore = Restoring::Wanted(None);
+                }
                 if !self.facts.deleting && self.facts.config != Config::Rejected {
                     self.facts.config = Config::Unrendered;
                 }
@@ -195,6 +207,23 @@ impl World {
             Step::AcknowledgeRestart => {
                 prop_assert!(facts.restart_asked && !facts.deleting);
                 (facts.restart_asked, facts.crashes, facts.retry_at, facts.failed) = (false, 0, None, None);
+            }
+            Step::RotateLogin => {
+                prop_assert!(facts.rotation_asked && facts.retiring.is_none() && !facts.deleting);
+                (facts.rotation_asked, facts.retiring) = (false, Some(InstanceId::generate()));
+            }
+            Step::CloseLogin => {
+                let before = facts.retiring.take().expect("one is to be closed");
+                prop_assert!(facts.instances.iter().all(|i| i.id > before), "an instance may still log in with it");
+            }
+            Step::FetchRestore => {
+                prop_assert!(matches!(facts.restore, Restoring::Wanted(_)) && !facts.deleting);
+                facts.restore = Restoring::Fetched;
+            }
+            Step::LoadRestore => {
+                prop_assert!(facts.instances.is_empty(), "nothing is loaded under a process");
+                prop_assert!(facts.has_database && !facts.deleting);
+                facts.restore = Restoring::No;
             }
             Step::Render => {
                 prop_assert!(!facts.deleting && facts.desired == DesiredState::Running);
@@ -254,7 +283,7 @@ impl World {
                 let i = by_id(facts, id);
                 let blue = facts.instances[i].clone();
                 prop_assert!(blue.is_proven() && blue.ending.is_none());
-                if why != Why::Stopped {
+                if !matches!(why, Why::Stopped | Why::Restore) {
                     prop_assert!(!facts.side_by_side(), "no pause where none is needed");
                     let unproven = facts.wanted().is_some_and(|wanted| facts.needs_proof(wanted, &blue));
                     prop_assert!(!unproven, "blue is not touched before green is proven");
@@ -420,6 +449,7 @@ proptest! {
         world.settle()?;
         let facts = &world.facts;
         prop_assert!(!facts.deleting, "a deleted workspace is gone by now");
+        prop_assert_eq!(facts.restore, Restoring::No, "what was wanted is restored");
         match facts.wanted() {
             None => prop_assert!(facts.instances.is_empty() || facts.config == Config::Rejected),
             Some(wanted) if wanted == digest(world.bad) => {}
@@ -427,6 +457,7 @@ proptest! {
                 prop_assert_eq!(facts.serving().map(|i| i.revision), Some(wanted));
                 prop_assert_eq!(facts.serving().and_then(|serving| facts.misfit(serving)), None);
                 prop_assert_eq!(facts.instances.len(), 1, "nothing of a rollout is left");
+                prop_assert!(!facts.rotation_asked && facts.retiring.is_none(), "the old login is closed");
                 prop_assert_eq!(facts.good, Some(wanted), "it has outlived its bake");
             }
         }

@@ -103,9 +103,11 @@ pub async fn run(rounds: u32, seed: u64, mut progress: impl FnMut(&Tally)) -> Ta
         let admin = daemon.admin();
         let operations: Vec<_> = (0..=dice.roll(3)).map(|_| Operation::choose(&mut dice, round)).collect();
         let delay = Duration::from_millis(dice.roll(MAX_DELAY_MS));
+        let mut answered = 0;
         let work = async {
             for operation in &operations {
                 let reply = admin.try_call(operation.method, &operation.path, operation.body.clone()).await;
+                answered += usize::from(reply.is_ok());
                 let possible = model.entry(operation.slug).or_default();
                 match (reply.map(|reply| reply.status.is_success()), &operation.becomes) {
                     (Ok(true), Some(becomes)) => {
@@ -115,11 +117,7 @@ pub async fn run(rounds: u32, seed: u64, mut progress: impl FnMut(&Tally)) -> Ta
                     (Ok(true), None) => tally.confirmed += 1,
                     // Refused: it exists already, or does not exist.
                     (Ok(false), _) => {}
-                    (Err(_), becomes) => {
-                        tally.unanswered += 1;
-                        possible.extend(becomes.clone());
-                        break;
-                    }
+                    (Err(_), _) => break,
                 }
             }
             std::future::pending::<()>().await;
@@ -129,9 +127,10 @@ pub async fn run(rounds: u32, seed: u64, mut progress: impl FnMut(&Tally)) -> Ta
             () = work => {}
             () = tokio::time::sleep(delay) => {}
         }
-        // The operation that the delay cut may have reached the daemon.
-        for operation in &operations {
-            model.entry(operation.slug).or_default().extend(operation.becomes.clone());
+        // The one that the delay cut may have reached the daemon, or not; those after it were not sent.
+        if let Some(cut) = operations.get(answered) {
+            tally.unanswered += 1;
+            model.entry(cut.slug).or_default().extend(cut.becomes.clone());
         }
         daemon.kill();
         daemon.start().await;

@@ -30,14 +30,16 @@ pub struct Args {
     pub shipped: bool,
 }
 
+/// Builds a group's modules into a folder.
+type Build = Box<dyn Fn(&Path) -> Result<()>>;
+
 /// Policies that are built together.
 struct Group {
     name: &'static str,
     /// Where they go, relative to `policies/modules`.
     modules: Vec<String>,
     key: String,
-    /// Builds into a folder under these same paths.
-    build: Box<dyn Fn(&Path) -> Result<()>>,
+    build: Build,
 }
 
 /// Builds what changed; prints each module's size and digest.

@@ -51,7 +51,6 @@ fn each_bound_is_checked_and_named() {
         (core(&format!("(@custom \"x\" \"{}\")", many("x", 2 << 20))), "bytes of custom sections"),
         (format!("(component {})", many("(core module) ", 9)), "9 core modules"),
         (format!("(component {})", many("(component) ", 5)), "5 nested components"),
-        (format!("{}{}", many("(component ", 6), many(")", 6)), "nested 6 deep"),
         (format!("(component {})", many(&format!("(type (record {}))", fields(500)), 41)), "types, 20000 are allowed"),
         ("(component (core module (memory 1)) (core module (memory 1)))".to_owned(), "2 memories, 1 are allowed"),
         ("(component (type (resource (rep i32))))".to_owned(), "resource handles"),
@@ -69,6 +68,10 @@ fn each_bound_is_checked_and_named() {
 fn an_interpreter_may_be_larger() {
     let many = bytes(&format!("(component {})", "(core module) ".repeat(20)));
     assert!(!POLICY.fits(&many) && ShapeLimits::LANGUAGE.fits(&many));
+    // A policy has too many components before it is too deep.
+    let deep = bytes(&format!("{}{}", "(component ".repeat(11), ")".repeat(11)));
+    let said = check(&deep, &ShapeLimits::LANGUAGE).expect_err("refused").to_string();
+    assert!(said.contains("nested 10 deep, 9 are allowed"), "{said}");
 }
 
 /// Declarations within one type: the section counts it as one.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Kept, OciReference, Registries};
-use crate::{ids::Digest, settings::OciAccount};
+use crate::{ids::Digest, policy::store::blocking, settings::OciAccount};
 
 /// References followed; past it the rest is refused by the loader.
 pub const MAX_REFERENCES: usize = 256;
@@ -141,7 +141,8 @@ impl Remote {
         });
         looks.await;
         if !references.is_empty() {
-            self.kept.prune(&references);
+            let kept = self.kept.clone();
+            blocking(move || kept.prune(&references)).await;
         }
     }
 
@@ -170,19 +171,22 @@ impl Remote {
     }
 
     async fn look_at(&self, reference: &OciReference) -> Result<Digest, String> {
-        let entry = self.kept.entry(reference).filter(|entry| self.kept.module(&entry.module).is_some());
+        let entry = self.kept.entry(reference).filter(|entry| self.kept.has(&entry.module));
         if let Some(entry) = &entry {
             // What a digest names does not change: a pinned module needs no registry once it is here.
             let current = match reference.pinned() {
                 Some(pinned) => pinned.to_owned(),
-                None => self.registries.digest(reference).await.map_err(|error| chain(&error))?,
+                None => self.registries.digest(reference).await.map_err(|error| error.with_causes())?,
             };
             if current == entry.manifest {
                 return Ok(entry.module);
             }
         }
-        let pulled = self.registries.pull(reference).await.map_err(|error| chain(&error))?;
-        let entry = self.kept.put(reference, &pulled).map_err(|error| format!("cannot keep the module: {error}"))?;
+        let pulled = self.registries.pull(reference).await.map_err(|error| error.with_causes())?;
+        // Megabytes to a disk, and waiting for them to be there.
+        let (kept, to_keep) = (self.kept.clone(), reference.clone());
+        let entry = blocking(move || kept.put(&to_keep, &pulled)).await;
+        let entry = entry.map_err(|error| format!("cannot keep the module: {error}"))?;
         tracing::info!(%reference, manifest = entry.manifest, digest = %entry.module, "a policy was pulled");
         Ok(entry.module)
     }
@@ -190,19 +194,4 @@ impl Remote {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (OciReference, RemoteModule)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = inner.source();
-    }
-    text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

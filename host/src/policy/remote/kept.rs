@@ -60,12 +60,23 @@ impl Kept {
         serde_json::from_str(&text).ok().filter(|entry: &Entry| entry.reference == reference.to_string())
     }
 
-    /// A module's bytes, if they are there and are what their digest says.
+    /// A module's bytes, if they are there and are what their digest says. A file that is not is deleted, and so pulled again.
     pub fn module(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let path = self.module_path(digest);
         let mut bytes = Vec::new();
-        let file = fs::File::open(self.module_path(digest)).ok()?;
+        let file = fs::File::open(&path).ok()?;
         file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut bytes).ok()?;
-        (Digest::of(&bytes) == *digest).then_some(bytes)
+        if Digest::of(&bytes) == *digest {
+            return Some(bytes);
+        }
+        tracing::warn!(path = %path.display(), "a pulled policy is not what its digest says: deleted");
+        let _ = fs::remove_file(&path);
+        None
+    }
+
+    /// Whether there is a file for a module; its bytes are looked at when it is loaded.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.module_path(digest).is_file()
     }
 
     /// Keeps what was pulled: the module first, then the entry that names it.
@@ -137,6 +148,7 @@ mod tests {
         assert_eq!(kept.module(&entry.module).as_deref(), Some(b"module 0".as_slice()));
         fs::write(kept.module_path(&entry.module), "changed").expect("written");
         assert_eq!(kept.module(&entry.module), None, "not what its digest says");
+        assert!(!kept.has(&entry.module), "deleted");
         kept.put(&reference(0), &pulled(0)).expect("kept again");
         assert!(kept.module(&entry.module).is_some(), "and mended");
         for n in 1..30 {
