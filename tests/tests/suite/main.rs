@@ -21,6 +21,7 @@ mod lifecycle;
 mod policies;
 mod policy_rollout;
 mod postgres;
+mod rollouts;
 mod tokens;
 mod upgrade;
 mod wrong_input;
