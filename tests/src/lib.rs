@@ -18,6 +18,7 @@ pub mod kill_rig;
 pub mod load;
 pub mod mixed;
 pub mod paths;
+pub mod postgres;
 pub mod processes;
 pub mod registry;
 pub mod tokens;

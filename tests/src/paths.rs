@@ -65,6 +65,16 @@ pub fn echo() -> PathBuf {
     repository().join("tests/echo")
 }
 
+/// The S3-compatible server of `tests/s3`, a script for node.
+///
+/// # Panics
+/// Where it is not installed.
+pub fn s3_server() -> PathBuf {
+    let path = cache().join("tools/s3rver-3.7.1/node_modules/s3rver/bin/s3rver.js");
+    assert!(path.is_file(), "{} is not installed: `make test` does that", path.display());
+    path
+}
+
 fn cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = base.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"));

@@ -2,6 +2,7 @@
 //! does, and is quick where everything is there already.
 
 mod bench;
+mod bucket;
 mod check;
 mod demo;
 mod distribution;

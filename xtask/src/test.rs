@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{distribution, guests, paths, services, stages::Stages};
+use crate::{bucket, distribution, guests, paths, services, stages::Stages};
 
 /// What to pass on.
 #[derive(Debug, clap::Parser)]
@@ -22,6 +22,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn staged(args: &Args, stages: &mut Stages) -> Result<()> {
     stages.run("services", || services::install(services::Need::Test))?;
+    stages.run("an S3-compatible server", bucket::install)?;
     // npm waits for network and disk while cargo computes.
     let distribution = distribution::install_beside();
     let built = build(stages);

@@ -133,6 +133,9 @@ impl From<LifecycleError> for Problem {
             LifecycleError::NotOwner { .. } => Kind::NotOwner,
             LifecycleError::Deleting(_) => Kind::Deleting,
             LifecycleError::Invalid(_) => Kind::Invalid,
+            LifecycleError::NoBackup(_) => Kind::NotFound,
+            LifecycleError::BackupStore(_) | LifecycleError::Database(_) => Kind::Unavailable,
+            LifecycleError::Busy(_) => Kind::Busy,
             LifecycleError::RegistryUnavailable(_) => Kind::Unavailable,
             LifecycleError::Registry(reason) => {
                 // What the database said is for the operator's log.

@@ -100,7 +100,9 @@ pub(super) async fn bearer(State(app): State<App>, request: Request, next: Next)
 /// Ends what takes too long. A change goes on in its own task.
 pub(super) async fn deadline(request: Request, next: Next) -> Response {
     let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
-    let limit = if waits { MAX_WAIT + DEADLINE } else { DEADLINE };
+    // Every byte of a backup is read, or written before a restore.
+    let reads_all = request.uri().path().ends_with("/verify") || request.uri().path().ends_with("/restore");
+    let limit = if waits || reads_all { MAX_WAIT + DEADLINE } else { DEADLINE };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

@@ -8,6 +8,7 @@
 //! There is no CORS: browsers of other origins get no answer they could read, and the host check keeps a name that was
 //! rebound to a loopback address out.
 
+mod backups;
 mod decisions;
 mod error;
 mod events;
@@ -121,6 +122,14 @@ pub fn admin_router(state: ApiState) -> Router {
                 .merge(axum::routing::patch(workspaces::patch).layer(large())),
         )
         .route("/v1/workspaces/{slug}/restart", post(workspaces::restart))
+        .route("/v1/workspaces/{slug}/rotate-password", post(workspaces::rotate_password))
+        .route("/v1/workspaces/{slug}/backup", post(backups::create))
+        .route("/v1/workspaces/{slug}/restore", post(backups::restore))
+        .route("/v1/backups", get(backups::list))
+        .route("/v1/backups/{slug}/{backup}", axum::routing::delete(backups::delete))
+        .route("/v1/backups/{slug}/{backup}/verify", post(backups::verify))
+        .route("/v1/kept-databases", get(backups::kept))
+        .route("/v1/kept-databases/{database}", axum::routing::delete(backups::drop_kept))
         .route("/v1/workspaces/{slug}/rollout", post(revisions::rollout))
         .route("/v1/workspaces/{slug}/rollback", post(revisions::rollback))
         .route("/v1/workspaces/{slug}/revisions", get(revisions::list))

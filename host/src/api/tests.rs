@@ -283,7 +283,12 @@ async fn the_description_names_every_route_with_its_methods() {
     let described = described["paths"].as_object().expect("paths");
     for (path, operations) in described {
         let operations = operations.as_object().expect("operations");
-        let concrete = path.replace("{slug}", "acme").replace("{tier}", "pro").replace("{binding}", "router");
+        let concrete = path
+            .replace("{slug}", "acme")
+            .replace("{tier}", "pro")
+            .replace("{binding}", "router")
+            .replace("{backup}", "b")
+            .replace("{database}", "d");
         let answer = api.ask("TRACE", &concrete, None).await;
         assert_eq!(answer.status, 405, "{path} is a route");
         let allow = answer.headers["allow"].to_str().expect("text").to_lowercase();

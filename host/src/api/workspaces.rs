@@ -55,6 +55,15 @@ pub(super) struct PageQuery {
     limit: Option<usize>,
 }
 
+/// What becomes of its data.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeleteQuery {
+    /// The database stays.
+    #[serde(default)]
+    keep_data: bool,
+}
+
 /// `{"items": […], "next": "<slug>" if there are more}`. Items come without `spec.catalog` and `spec.app_config`, which may be
 /// megabytes each: ask for one workspace to see them.
 pub(super) async fn list(State(app): State<App>, InQuery(page): InQuery<PageQuery>) -> Result<Json<Value>, Problem> {
@@ -113,9 +122,13 @@ pub(super) async fn patch(
 }
 
 /// 202: the deletion has begun (`?wait=gone` on the GET follows it).
-pub(super) async fn delete(State(app): State<App>, InPath(slug): InPath) -> Result<Response, Problem> {
+pub(super) async fn delete(
+    State(app): State<App>,
+    InPath(slug): InPath,
+    InQuery(query): InQuery<DeleteQuery>,
+) -> Result<Response, Problem> {
     let workspaces = app.workspaces.clone();
-    let workspace = detached(async move { workspaces.delete(&slug, Owner::Api).await }).await?;
+    let workspace = detached(async move { workspaces.delete(&slug, query.keep_data, Owner::Api).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
 }
 
@@ -123,6 +136,13 @@ pub(super) async fn delete(State(app): State<App>, InPath(slug): InPath) -> Resu
 pub(super) async fn restart(State(app): State<App>, InPath(slug): InPath) -> Result<Response, Problem> {
     let workspaces = app.workspaces.clone();
     let workspace = detached(async move { workspaces.restart(&slug).await }).await?;
+    Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
+}
+
+/// 202: a new database password is asked for, and the restart that brings it to the instance.
+pub(super) async fn rotate_password(State(app): State<App>, InPath(slug): InPath) -> Result<Response, Problem> {
+    let workspaces = app.workspaces.clone();
+    let workspace = detached(async move { workspaces.rotate_password(&slug).await }).await?;
     Ok((StatusCode::ACCEPTED, Json(Resource::of(&app, workspace))).into_response())
 }
 

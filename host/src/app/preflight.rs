@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::log::parse_filter;
-use crate::settings::{IssuerSettings, Settings, WebhookSettings};
+use crate::settings::{IssuerSettings, ProvisionerKind, Settings, WebhookSettings};
 
 /// Everything that is wrong: each names the key, the reason, the next step. Empty is good.
 pub fn problems(settings: &Settings) -> Vec<String> {
@@ -50,6 +50,7 @@ pub fn problems(settings: &Settings) -> Vec<String> {
             .filter(|(_, value)| *value == 0)
             .map(|(key, _)| format!("{key} = 0 lets nothing work; set it to 1 or more")),
     );
+    found.extend(database_problems(settings));
     found.extend(settings.auth.issuers.iter().flat_map(issuer_problems));
     found.extend(settings.alerts.webhooks.iter().filter_map(webhook_problem));
     if let Err(error) = parse_filter(&settings.log.filter) {
@@ -72,6 +73,32 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
             "proxy.listen = {} takes tokens over plain http: put it behind TLS and set proxy.public_scheme = \"https\"",
             settings.proxy.listen
         ));
+    }
+    found
+}
+
+/// Where the registry, the workspaces' databases and the backups are to be.
+fn database_problems(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    let postgres = &settings.provisioner.postgres;
+    if settings.provisioner.kind == ProvisionerKind::Postgres {
+        if postgres.url.is_some() == postgres.url_file.is_some() {
+            found.push(
+                "provisioner.kind = \"postgres\" needs provisioner.postgres.url or .url_file (one of them)".to_owned(),
+            );
+        }
+        if postgres.max_pool < 2 {
+            found.push(format!(
+                "provisioner.postgres.max_pool = {} is too small: with fewer than 2 connections a plugin can wait for itself",
+                postgres.max_pool
+            ));
+        }
+    }
+    if settings.registry.url.is_some() && settings.registry.url_file.is_some() {
+        found.push("registry.url and registry.url_file are both set; take one out".to_owned());
+    }
+    if settings.backups.directory.is_some() && settings.backups.s3.is_some() {
+        found.push("backups.directory and [backups.s3] are both set; take one out".to_owned());
     }
     found
 }
@@ -141,13 +168,14 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named_by_its_key() {
-        let mistakes: [Mistake; 8] = [
+        let mistakes: [Mistake; 9] = [
             ("instances.ports", |s| s.instances.ports = (9, 8)),
             ("admin.listen", |s| s.admin.listen = s.proxy.listen),
             ("internal.listen", |s| s.internal.listen = "0.0.0.0:1".parse().expect("an address")),
             ("proxy.public_scheme", |s| s.proxy.public_scheme = "ftp".into()),
             ("proxy.base_domain", |s| s.proxy.base_domain = "Example.com:80".into()),
             ("proxy.max_headers", |s| s.proxy.max_headers = 0),
+            ("provisioner.postgres.url", |s| s.provisioner.kind = ProvisionerKind::Postgres),
             ("alerts.webhooks", |s| {
                 s.alerts.webhooks = vec![toml::from_str("url = \"http://hooks.example/secret\"").expect("settings")];
             }),

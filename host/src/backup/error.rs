@@ -54,3 +54,10 @@ pub enum BackupError {
         detail: String,
     },
 }
+
+impl BackupError {
+    /// Whether another try may end better.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Store { .. } | Self::File { .. })
+    }
+}

@@ -11,6 +11,8 @@ use super::failure::{Code, Failure};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of one call, answer included. Everything long is asked for repeatedly.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of the few that read or write all of a backup.
+const SLOW_CALL_TIMEOUT: Duration = Duration::from_secs(630);
 /// Of a stream: the daemon ends it after an hour.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// Bytes of one answer: 100,000 workspaces of 2 kB.
@@ -49,7 +51,6 @@ impl Client {
         let base_url: Url = base.parse().map_err(|error| wrong(&format!("{error}")))?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             // The daemon is on this machine or behind its own front: a proxy for the internet would only see the token.
             .no_proxy()
@@ -81,12 +82,30 @@ impl Client {
     /// # Errors
     /// Not reachable, or the daemon refused: its title and detail.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        self.call_within(CALL_TIMEOUT, method, path, body).await
+    }
+
+    /// One of the few calls that take minutes: a backup is read or written whole.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_slowly(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        self.call_within(SLOW_CALL_TIMEOUT, method, path, body).await
+    }
+
+    async fn call_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Failure> {
         if let Err(why) = &self.token {
             // A daemon that does not run is the likelier reason, and the one to name.
             self.alive().await?;
             return Err(Failure::failed(why.clone()));
         }
-        let (status, bytes) = self.send(method, path, body).await?;
+        let (status, bytes) = self.send(limit, method, path, body).await?;
         if !status.is_success() {
             return Err(refusal(status, &bytes));
         }
@@ -114,7 +133,7 @@ impl Client {
 
     /// A path whose status is all that counts (`/healthz`, `/readyz`).
     pub async fn probe(&self, path: &str) -> Result<(), Failure> {
-        let (status, bytes) = self.send(Method::GET, path, None).await?;
+        let (status, bytes) = self.send(CALL_TIMEOUT, Method::GET, path, None).await?;
         if status.is_success() { Ok(()) } else { Err(refusal(status, &bytes)) }
     }
 
@@ -134,8 +153,14 @@ impl Client {
         if status.is_success() { Ok(response) } else { Err(refusal(status, &self.read(response).await?)) }
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.address()));
+    async fn send(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let mut request = self.http.request(method, format!("{}{path}", self.address())).timeout(limit);
         if let Ok(token) = &self.token {
             request = request.bearer_auth(token);
         }

@@ -5,8 +5,10 @@
 //! from files or stdin, never from arguments.
 
 mod assignment;
+mod backup;
 mod client;
 mod connection;
+mod database;
 mod doctor;
 mod failure;
 mod files;
@@ -68,6 +70,10 @@ enum Command {
     Workspace(workspace::WorkspaceArgs),
     /// Write, test and measure policies; see and reload those of all tiers
     Policy(policy::PolicyArgs),
+    /// Back workspaces up, and restore them
+    Backup(backup::BackupArgs),
+    /// See and drop databases that outlived their workspaces
+    Database(database::DatabaseArgs),
     /// Check this machine, the settings and the daemon; says what to do about each problem
     Doctor(doctor::DoctorArgs),
     /// Hand the running daemon over to the program that now lies at its path; no connection is refused
@@ -107,6 +113,8 @@ pub fn run() -> ExitCode {
         Command::Upgrade(args) => block_on(Threads::One, upgrade::run(&global, args)),
         Command::Workspace(args) => block_on(Threads::One, workspace::run(&global, args)),
         Command::Policy(args) => block_on(Threads::One, policy::run(&global, args)),
+        Command::Backup(args) => block_on(Threads::One, backup::run(&global, args)),
+        Command::Database(args) => block_on(Threads::One, database::run(&global, args)),
         Command::Doctor(args) => block_on(Threads::One, doctor::run(&global, args)),
         Command::Token(args) => token::run(&global, args),
         // No runtime, no threads, no log before its limits are set.
@@ -154,7 +162,13 @@ mod tests {
             "orbitd workspace create acme --tier pro --plugin catalog --plugin search --no-wait",
             "orbitd ws list --json",
             "orbitd workspace set acme tier=pro app_config.app.title=\"Acme\"",
-            "orbitd workspace delete acme --yes",
+            "orbitd workspace delete acme --yes --keep-data",
+            "orbitd workspace rotate-password acme",
+            "orbitd backup create acme --timeout 5m",
+            "orbitd backup list --json",
+            "orbitd backup restore acme 01976d1c-7f7e-7cc3-98ab-2d4f3e5b6a7c --into acme-drill",
+            "orbitd backup verify acme 01976d1c-7f7e-7cc3-98ab-2d4f3e5b6a7c",
+            "orbitd database drop backstage_acme_1a2b3c4d --yes",
             "orbitd workspace logs acme -n 100 -f",
             "orbitd workspace login acme --token-file -",
             "orbitd policy status",

@@ -178,6 +178,16 @@ impl DataDir {
         self.path.join("kept")
     }
 
+    /// Backups, where the settings name no other place.
+    pub fn backups(&self) -> PathBuf {
+        self.path.join("backups")
+    }
+
+    /// Parts of backups that are being made or restored.
+    pub fn backup_scratch(&self) -> PathBuf {
+        self.path.join("backups.partial")
+    }
+
     /// `backstage_<slug with _>_<8 hex of id>`: injective, at most 59 bytes (PostgreSQL allows 63).
     pub fn database_name(slug: &Slug, id: WorkspaceId) -> String {
         format!("backstage_{}_{}", slug.as_str().replace('-', "_"), tail(id))

@@ -9,6 +9,7 @@ mod data_dir;
 mod error;
 mod events;
 mod instances;
+mod kept;
 mod logins;
 mod meta;
 mod postgres;
@@ -22,7 +23,7 @@ pub use error::{RegistryError, RegistryErrorKind};
 pub use events::{MAX_EVENTS, NewEvent};
 pub use instances::{InstanceRow, InstanceState};
 pub use registry::{Place, Registry};
-pub use workspaces::{DirectoryRow, MAX_GOOD, Progress, StatusUpdate, WorkspaceRow};
+pub use workspaces::{DirectoryRow, MAX_GOOD, Progress, Retiring, StatusUpdate, WorkspaceRow};
 
 #[cfg(test)]
 mod tests;

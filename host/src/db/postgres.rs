@@ -36,9 +36,16 @@ pub(super) async fn open(url: &PostgresUrl) -> Result<(AnyPool, AnyPool), Regist
     let place = url.shown();
     let failed = |source| open_error(&place, source);
     let options = AnyConnectOptions::from_str(url.expose()).map_err(failed)?;
-    // Once by itself: the pool would try again and again, and tell nothing of why.
+    // By themselves: a pool would try again and again, and tell nothing of why. And before the lock is taken: on a shared session
+    // it would stay when we are gone.
+    let mut one = AnyConnection::connect_with(&options).await.map_err(failed)?;
+    assert_durable(&mut one).await?;
     let mut other = AnyConnection::connect_with(&options).await.map_err(failed)?;
-    assert_durable(&mut other).await?;
+    if is_shared(&mut one, &mut other).await.map_err(failed)? {
+        return Err(RegistryError::Pooled { place });
+    }
+    one.close().await.map_err(failed)?;
+    other.close().await.map_err(failed)?;
 
     let held = Arc::new(AtomicBool::new(false));
     let seen = held.clone();
@@ -64,12 +71,6 @@ pub(super) async fn open(url: &PostgresUrl) -> Result<(AnyPool, AnyPool), Regist
             true => RegistryError::Held { place: place.clone() },
             false => open_error(&place, error),
         })?;
-    let mut own = writer.acquire().await.map_err(failed)?;
-    if is_shared(&mut own, &mut other).await.map_err(failed)? {
-        return Err(RegistryError::Pooled { place });
-    }
-    drop(own);
-    other.close().await.map_err(failed)?;
     let reader = AnyPoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(PATIENCE)
@@ -88,13 +89,13 @@ async fn lock(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
 }
 
 /// Whether two connections are served by one session in turn, or one by several.
-async fn is_shared(own: &mut AnyConnection, other: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+async fn is_shared(one: &mut AnyConnection, other: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     for _ in 0..SHARED_SESSION_TRIES {
-        let before = session(own).await?;
-        // Keeps the other's session busy: a pooler must give us another one now, if it gave it ours.
+        let before = session(one).await?;
+        // Keeps the other's session busy: a pooler must give the first another one now.
         sqlx::raw_sql("BEGIN").execute(&mut *other).await?;
         let others = session(other).await?;
-        let after = session(own).await?;
+        let after = session(one).await?;
         sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
         if before == others || before != after {
             return Ok(true);

@@ -26,6 +26,7 @@ fn workspace(slug: &str) -> Workspace {
             catalog: Default::default(),
             restarts: 0,
             password_rotations: 0,
+            restore: None,
             pinned: None,
         },
         generation: 1,
@@ -257,6 +258,29 @@ async fn a_second_daemon_does_not_get_a_server_s_registry() {
     first.insert_workspace(&workspace("acme"), b"key").await.expect("stored with a new session");
     first.close().await;
     open_at(dir.path(), &place).await.expect("free again");
+}
+
+#[tokio::test]
+async fn a_pooler_that_would_lose_the_lock_is_refused() {
+    use orbitd_test_postgres::{As, Mode, Pooler, shared};
+    let (user, password) = shared().daemon();
+    let who = As { user: &user, password: &password };
+    let dir = tempfile::tempdir().expect("a directory");
+    for mode in [Mode::Transaction, Mode::Session] {
+        let pooler = Pooler::start(shared(), who, mode);
+        let place = Place::Server(pooler.url(who, &user).try_into().expect("an address"));
+        let opened = open_at(dir.path(), &place).await;
+        match (mode, opened) {
+            (Mode::Transaction, Err(error)) => {
+                assert!(matches!(error, RegistryError::Pooled { .. }), "{error}");
+                // And nothing of the try is left: a daemon that comes directly gets the lock.
+                let direct = Place::Server(shared().url(who, &user).try_into().expect("an address"));
+                open_at(dir.path(), &direct).await.expect("opened").close().await;
+            }
+            (Mode::Session, Ok(registry)) => registry.close().await,
+            (mode, opened) => panic!("{mode:?}: {:?}", opened.err().map(|error| error.to_string())),
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Digest, InstanceId, Slug, TierName, WorkspaceId},
-    model::{DesiredState, Spec, Status, Workspace},
+    model::{DesiredState, Slot, Spec, Status, Workspace},
 };
 
 /// A workspace and what the controller remembers of it from one run of the daemon to the next.
@@ -20,6 +20,8 @@ pub struct WorkspaceRow {
     pub workspace: Workspace,
     /// The controller's own.
     pub progress: Progress,
+    /// It is being deleted, and its database stays.
+    pub keep_data: bool,
 }
 
 /// Good revisions remembered per workspace; the oldest is forgotten past it.
@@ -35,10 +37,30 @@ pub struct Progress {
     pub rendered: Option<Digest>,
     /// `spec.restarts` that has been acted on (a backoff cleared, a failed revision given another chance).
     pub restarts_seen: i64,
+    /// `spec.password_rotations` that has been acted on.
+    pub rotations_seen: i64,
+    /// A login that is to be closed once no instance has it any more.
+    pub retiring: Option<Retiring>,
+    /// `asked_at` of the restore that was done last, or given up.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub restored: Option<OffsetDateTime>,
+    /// The distribution that the workspace was backed up for before it moves there.
+    pub backed_up_for: Option<String>,
     /// Revisions that outlived their bake, the last one last, each once; at most [`MAX_GOOD`].
     pub good: Vec<Digest>,
+    /// What served before the active revision took over, until that has outlived its bake: what its failure returns to.
+    pub fallback: Option<Digest>,
     /// The newest instance that ran on the database and is gone. One that is older and still serves must be started anew.
     pub tried: Option<InstanceId>,
+}
+
+/// A login that is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retiring {
+    /// Which of the two.
+    pub slot: Slot,
+    /// Instances with a smaller id may still have it.
+    pub before: InstanceId,
 }
 
 /// What the directory needs of a workspace.
@@ -71,6 +93,9 @@ pub struct StatusUpdate<'a> {
     pub now: OffsetDateTime,
 }
 
+/// Values of the column `deleting` beside 0.
+const DROP_DATA: i64 = 1;
+const KEEP_DATA: i64 = 2;
 const COLUMNS: &str = "id, slug, owner, spec, generation, deleting, status, progress, created_at, updated_at";
 
 fn select(tail: &str) -> sqlx::AssertSqlSafe<String> {
@@ -94,6 +119,7 @@ fn row(row: &AnyRow) -> Result<WorkspaceRow, RegistryError> {
             updated_at: read_time(&text("updated_at")?)?,
         },
         progress: read_json("progress", &text("progress")?)?,
+        keep_data: number("deleting")? == KEEP_DATA,
     })
 }
 
@@ -236,14 +262,20 @@ impl Registry {
         if done.rows_affected() == 1 { Ok(()) } else { Err(RegistryError::Changed) }
     }
 
-    /// Marks a workspace for deletion, with a generation of its own.
-    pub async fn mark_deleting(&self, id: WorkspaceId, now: OffsetDateTime) -> Result<(), RegistryError> {
+    /// Marks a workspace for deletion, with a generation of its own; with or without its database.
+    pub async fn mark_deleting(
+        &self,
+        id: WorkspaceId,
+        keep_data: bool,
+        now: OffsetDateTime,
+    ) -> Result<(), RegistryError> {
         sqlx::query(
-            "UPDATE workspaces SET deleting = 1, generation = generation + 1, attention = 1, updated_at = $1 \
+            "UPDATE workspaces SET deleting = $3, generation = generation + 1, attention = 1, updated_at = $1 \
              WHERE id = $2 AND deleting = 0",
         )
         .bind(write_time(now))
         .bind(id.to_string())
+        .bind(if keep_data { KEEP_DATA } else { DROP_DATA })
         .execute(&self.writer)
         .await
         .map_err(RegistryError::of("store the deletion"))?;

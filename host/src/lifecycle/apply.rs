@@ -66,7 +66,8 @@ async fn one(
             // What people ask for beside the source stays.
             let wanted = |current: &mut Spec| {
                 let Spec { restarts, password_rotations, pinned, .. } = *current;
-                *current = Spec { restarts, password_rotations, pinned, ..spec.clone() };
+                let restore = current.restore.take();
+                *current = Spec { restarts, password_rotations, pinned, restore, ..spec.clone() };
             };
             let changed = workspaces.change(slug, Some(owner), wanted).await;
             let reason = match &changed {
@@ -103,7 +104,7 @@ async fn removed(
         return Ok(());
     }
     if delete {
-        return workspaces.delete(&workspace.slug, owner.clone()).await.map(|_| ());
+        return workspaces.delete(&workspace.slug, false, owner.clone()).await.map(|_| ());
     }
     if workspace.spec.desired == DesiredState::Stopped {
         return Ok(());

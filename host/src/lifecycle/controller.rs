@@ -21,6 +21,8 @@ pub(super) fn run(shared: &Arc<Shared>, hints: mpsc::Receiver<WorkspaceId>, trac
         tracker.spawn(work(shared.clone()));
     }
     tracker.spawn(scan(shared.clone()));
+    tracker.spawn(super::backup::run_schedule(shared.clone()));
+    tracker.spawn(super::kept::run(shared.clone()));
     tracker.spawn(follow(shared.clone(), hints));
 }
 

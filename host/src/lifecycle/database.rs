@@ -13,7 +13,7 @@ use crate::{
     crashpoint,
     db::DataDir,
     driver::Distribution,
-    model::{ConditionKind, Login, Truth},
+    model::{ConditionKind, KeptDatabase, Login, Truth},
     provisioner::{
         Access, PostgresProvisioner, ProvisionError, Provisioner, Site, SqliteProvisioner, Stage, StatelessProvisioner,
     },
@@ -67,7 +67,7 @@ impl Work<'_> {
     }
 
     /// Makes the database and its login, or finds them as they must be.
-    async fn ensure_database(&self, login: Option<&Login>) -> Result<(), ProvisionError> {
+    pub(super) async fn ensure_database(&self, login: Option<&Login>) -> Result<(), ProvisionError> {
         let (database, home) = self.database();
         let site = Site { workspace: self.id(), database: &database, home: &home };
         let reached = |stage| match stage {
@@ -80,7 +80,7 @@ impl Work<'_> {
     }
 
     /// Notes how that went. A failure is tried again by the next looks; what runs goes on.
-    fn provisioned(&mut self, made: Result<(), ProvisionError>, now: OffsetDateTime) -> Result<(), Trouble> {
+    pub(super) fn provisioned(&mut self, made: Result<(), ProvisionError>, now: OffsetDateTime) -> Result<(), Trouble> {
         let kind = ConditionKind::Provisioned;
         match made {
             Ok(()) => {
@@ -99,8 +99,8 @@ impl Work<'_> {
     }
 
     /// Lets an instance of a revision with this many plugins on `database` (the workspace's own, or the name of a copy), or not. The
-    /// workspace's database is looked at first: a server
-    /// that is down or a role that someone changed is named here, not by an instance that dies of it.
+    /// workspace's database is looked at first: a server that is down or a role that someone changed is named here, not by an
+    /// instance that dies of it.
     pub(super) async fn admit(
         &mut self,
         database: &str,
@@ -132,6 +132,7 @@ impl Work<'_> {
         }
         let taken = self.shared.registry.connections_in_use().await?;
         if taken + needed <= capacity {
+            self.live.waits_for = None;
             return Ok(Admission::Granted(access, guard));
         }
         let message = format!(
@@ -139,34 +140,79 @@ impl Work<'_> {
              PostgreSQL's max_connections"
         );
         self.status().retry_at = Some(now + CONNECTIONS_PAUSE);
-        let ready = ConditionKind::Ready;
-        if self.status().set_condition(ready, Truth::False, "WaitingForConnections", message.clone(), now) {
-            self.event("WaitingForConnections", message);
+        if self.live.waits_for.is_none() {
+            self.event("WaitingForConnections", message.clone());
         }
+        self.live.waits_for = Some(message);
         Ok(Admission::Wait)
     }
 
     /// The login that new instances get; none where the provisioner knows none.
-    async fn login(&self) -> Result<Option<Login>, Trouble> {
+    pub(super) async fn login(&self) -> Result<Option<Login>, Trouble> {
         if !self.shared.provisioner.needs_login() {
             return Ok(None);
         }
         Ok(Some(self.shared.registry.login_or_new(self.id(), OffsetDateTime::now_utc()).await?))
     }
 
+    /// Of a deleted workspace: drops it, or keeps it for a while or for good.
     pub(super) async fn drop_database(&mut self, now: OffsetDateTime) -> Result<(), Trouble> {
-        let (database, home) = self.database();
+        let grace = self.shared.settings.provisioner.drop_grace_s;
         crashpoint!("drop.before");
-        let site = Site { workspace: self.id(), database: &database, home: &home };
-        let dropped = self.shared.provisioner.remove(&site).await;
+        let gone = if self.keep_data || grace > 0 {
+            self.keep_database(grace, now).await?
+        } else {
+            self.remove_database().await
+        };
         crashpoint!("drop.after");
-        if let Err(error) = dropped {
-            let text = error.to_string();
-            self.status().set_condition(ConditionKind::Provisioned, Truth::Unknown, "DropFailed", text.clone(), now);
-            return Err(Trouble::Step(text));
+        match gone {
+            Ok(text) => {
+                self.progress.has_database = false;
+                self.status().set_condition(ConditionKind::Provisioned, Truth::False, "Dropped", text, now);
+                Ok(())
+            }
+            Err(error) => {
+                let (kind, text) = (ConditionKind::Provisioned, error.to_string());
+                if self.status().set_condition(kind, Truth::Unknown, "DropFailed", text.clone(), now) {
+                    self.event("DropFailed", text.clone());
+                }
+                Err(Trouble::Step(text))
+            }
         }
-        self.progress.has_database = false;
-        self.status().set_condition(ConditionKind::Provisioned, Truth::False, "Dropped", database, now);
-        Ok(())
+    }
+
+    async fn remove_database(&self) -> Result<String, ProvisionError> {
+        let (database, home) = self.database();
+        let site = Site { workspace: self.id(), database: &database, home: &home };
+        self.shared.provisioner.remove(&site).await.map(|()| database)
+    }
+
+    async fn keep_database(
+        &mut self,
+        grace_s: u64,
+        now: OffsetDateTime,
+    ) -> Result<Result<String, ProvisionError>, Trouble> {
+        let (database, home) = self.database();
+        let until = match self.keep_data {
+            true => None,
+            false => Some(now + std::time::Duration::from_secs(grace_s)),
+        };
+        // Noted first: what is kept and not noted would be lost.
+        let (workspace, slug) = (self.id(), self.workspace.slug.clone());
+        let kept = KeptDatabase { database: database.clone(), workspace, slug, kept_at: now, drop_after: until };
+        self.shared.registry.insert_kept(&kept).await?;
+        let site = Site { workspace, database: &database, home: &home };
+        let place = match self.shared.provisioner.keep(&site).await {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        let how = format!("drop it with `orbitd database drop {database}`");
+        let text = match grace_s {
+            _ if self.keep_data => format!("its data stays: {place}; {how}"),
+            seconds => format!("its data stays for {seconds} s: {place}; {how} to be rid of it sooner"),
+        };
+        // The workspace's own events go with it: the log and `orbitd database list` remain.
+        self.event("DatabaseKept", text.clone());
+        Ok(Ok(text))
     }
 }

@@ -32,6 +32,13 @@ pub(super) struct Facts {
     pub restarts: i64,
     /// `spec.restarts` has grown since it was last acted on.
     pub restart_asked: bool,
+    /// A new database password is asked for.
+    pub rotation_asked: bool,
+    /// Instances with a smaller id may have the database login that is to be closed.
+    pub retiring: Option<InstanceId>,
+    /// The server failed at that: not again before this time.
+    pub login_after: Option<OffsetDateTime>,
+    pub restore: Restoring,
     /// `rollout.strategy` of the tier.
     pub strategy: RolloutStrategy,
     /// Instances that the database takes.
@@ -56,6 +63,16 @@ pub(super) enum Config {
     Rendered(Digest),
     /// It can't be rendered; the active revision stays.
     Rejected,
+}
+
+/// A backup that is to replace the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restoring {
+    No,
+    /// It is to be fetched; not before this time.
+    Wanted(Option<OffsetDateTime>),
+    /// It lies here, whole.
+    Fetched,
 }
 
 /// A workspace's place among those that are rolled out; a limited number are at the same time.
@@ -149,6 +166,8 @@ impl Facts {
             Some(Why::NewConfiguration)
         } else if instance.restarts != self.restarts {
             Some(Why::Restart)
+        } else if self.retiring.is_some_and(|before| instance.id < before) {
+            Some(Why::Password)
         } else if instance.stale {
             Some(Why::Renewal)
         } else {

@@ -27,6 +27,14 @@ pub(super) struct LiveState {
     pub rendered: Option<RenderedFor>,
     /// Starts in a row that found their port taken.
     pub port_retries: u32,
+    /// A backup that is to replace the database.
+    pub fetched: Option<super::backup::Fetched>,
+    /// A restore that failed is not tried again before this time.
+    pub restore_after: Option<OffsetDateTime>,
+    /// The same for what concerns its login.
+    pub login_after: Option<OffsetDateTime>,
+    /// Why an instance can't be started now although nothing is wrong with it.
+    pub waits_for: Option<String>,
     /// What came up on a copy of the database.
     pub proven: Option<Digest>,
     /// Since when requests wait for the end of a rollout: the pause that is told when they go on.

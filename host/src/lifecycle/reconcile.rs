@@ -46,6 +46,8 @@ pub(super) struct Work<'a> {
     pub live: &'a mut LiveState,
     pub workspace: Workspace,
     pub progress: Progress,
+    /// Of a deletion: the database stays.
+    pub keep_data: bool,
     pub instances: Vec<InstanceRow>,
     pub events: Vec<NewEvent>,
     stored: (Status, Progress),
@@ -63,10 +65,18 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
             return Ok(None);
         };
         let instances = shared.registry.instances_of(id).await?;
-        let WorkspaceRow { workspace, progress } = row;
+        let WorkspaceRow { workspace, progress, keep_data } = row;
         let stored = (workspace.status.clone(), progress.clone());
-        let mut work =
-            Work { shared: &shared, live: &mut live, workspace, progress, instances, events: Vec::new(), stored };
+        let mut work = Work {
+            shared: &shared,
+            live: &mut live,
+            workspace,
+            progress,
+            keep_data,
+            instances,
+            events: Vec::new(),
+            stored,
+        };
         work.observe().await?;
         let now = OffsetDateTime::now_utc();
         let mut facts = work.facts(now);

@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{live::LiveState, metrics::Metrics, queue::Queue, turns::Turns};
+use super::{backup::Backups, live::LiveState, metrics::Metrics, queue::Queue, turns::Turns};
 use crate::{
     alerts::Alerts,
     db::{DataDir, Registry},
@@ -39,6 +39,7 @@ pub(super) struct Shared {
     pub alerts: Arc<Alerts>,
     /// One permit per instance that is starting.
     pub starting: Arc<Semaphore>,
+    pub backups: Backups,
     /// Who is rolled out, and who waits for that.
     pub turns: Turns,
     /// Held while an instance is let on its database: what is left is counted and taken in one go.
@@ -56,11 +57,12 @@ pub(super) struct Ingredients {
     pub parts: super::Parts,
     pub driver: Arc<dyn Driver>,
     pub provisioner: Arc<dyn Provisioner>,
+    pub backups: Backups,
 }
 
 impl Shared {
     pub(super) fn new(from: Ingredients) -> Self {
-        let Ingredients { parts, driver, provisioner } = from;
+        let Ingredients { parts, driver, provisioner, backups } = from;
         Self {
             starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
             alerts: parts.alerts,
@@ -78,6 +80,7 @@ impl Shared {
             internal_port: parts.internal_port,
             queue: Queue::default(),
             metrics: Arc::default(),
+            backups,
             admission: Arc::default(),
             stopping: CancellationToken::new(),
             live: Mutex::default(),

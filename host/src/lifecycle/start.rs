@@ -6,11 +6,14 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Metrics, Workspaces, controller, database,
+    Metrics, Workspaces,
+    backup::Backups,
+    controller, database,
     shared::{Ingredients, Shared},
 };
 use crate::{
     alerts::Alerts,
+    backup::{BackupError, BackupStore},
     db::{DataDir, DataDirError, Registry, RegistryError},
     directory::{Availability, Directory, Entry, InternalPaths},
     driver::{Adoption, ConfineError, Confinement, Distribution, Process, ProcessDriver, ProcessIdentity, Sought},
@@ -76,6 +79,12 @@ pub enum StartError {
     /// The database server's settings can't be used.
     #[error(transparent)]
     Provisioner(#[from] PostgresError),
+    /// The place of the backups can't be used.
+    #[error(transparent)]
+    Backups(#[from] BackupError),
+    /// The directory that backups are made in can't be emptied.
+    #[error("cannot empty the directory for unfinished backups in data_dir: {0}")]
+    Scratch(std::io::Error),
     /// `/proc` can't be read.
     #[error("cannot read /proc ({0}): orbitd needs it to know its processes again")]
     Proc(std::io::Error),
@@ -107,7 +116,9 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
     let driver =
         ProcessDriver::new(parts.distribution.clone(), confinement, max_log_bytes).map_err(StartError::Proc)?;
     let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir, &parts.distribution)?);
-    let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner }));
+    let store = BackupStore::open(&parts.settings.backups, &parts.data_dir.backups())?;
+    let backups = Backups::new(store, parts.data_dir.backup_scratch()).map_err(StartError::Scratch)?;
+    let shared = Arc::new(Shared::new(Ingredients { parts, driver: Arc::new(driver), provisioner, backups }));
     load(&shared).await?;
     let tracker = TaskTracker::new();
     controller::run(&shared, hints, &tracker);

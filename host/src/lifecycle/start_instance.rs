@@ -32,6 +32,9 @@ impl Work<'_> {
             self.revision_is_gone(digest, now);
             return Ok(());
         };
+        if let Err(cause) = self.back_up_before(&revision).await? {
+            return self.failed_start(digest, role, cause, now).await;
+        }
         let id = InstanceId::generate();
         let database = self.database_of(role, id);
         let (access, admission) = match self.admit(&database, revision.plugins.len(), now).await? {

@@ -1,10 +1,11 @@
 //! Describes a workspace at rest: phase and the conditions that follow from the facts. Conditions that carry a cause are set where
 //! the cause is known (`perform`, `render`).
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    facts::{Config, Facts, ProcessFacts, Turn},
+    backup::Known,
+    facts::{Config, Facts, ProcessFacts, Restoring, Turn},
     observe::SOURCE_REJECTED,
     reconcile::Work,
 };
@@ -38,6 +39,9 @@ impl Facts {
 
     /// The work for the newest generation is over, well or badly.
     fn is_settled(&self, now: OffsetDateTime) -> bool {
+        if self.restore != Restoring::No || self.rotation_asked || self.retiring.is_some() {
+            return false;
+        }
         match self.phase(now) {
             // A restart that keeps failing beside the instance that serves: the condition says so, nothing more will come soon.
             Phase::Running if self.crashes > 0 && self.retry_at.is_some_and(|at| now < at) => true,
@@ -58,6 +62,11 @@ impl Work<'_> {
         let (id, generation) = (self.id(), self.workspace.generation);
         let rejection = self.shared.rejection(id);
         let mut newly_rejected = None;
+        let known = self.shared.backups.known(id);
+        if facts.wanted().is_none() {
+            self.live.waits_for = None;
+        }
+        let waits_for = self.live.waits_for.clone();
         let status = self.status();
         let was = status.phase;
         status.phase = facts.phase(now);
@@ -84,6 +93,12 @@ impl Work<'_> {
         }
         describe_ready(facts, status, until, now);
         describe_rollout(facts, status, now);
+        describe_backup(&known, status, now);
+        if let Some(message) = waits_for {
+            // What serves goes on serving: then it is the rollout that waits.
+            let kind = if facts.serving().is_some() { ConditionKind::RolledOut } else { ConditionKind::Ready };
+            status.set_condition(kind, Truth::False, "WaitingForConnections", message, now);
+        }
         if facts.is_settled(now) {
             status.observed_generation = generation;
         }
@@ -154,6 +169,17 @@ fn describe_ready(
             ready(Truth::False, "WaitingForTurn", message.to_owned());
         }
         Phase::Starting => ready(Truth::False, "Starting", "its instance is starting".to_owned()),
+    }
+}
+
+/// Unsaid as long as none was tried by this daemon.
+fn describe_backup(known: &Known, status: &mut crate::model::Status, now: OffsetDateTime) {
+    let kind = ConditionKind::BackedUp;
+    if let Some(failure) = &known.failure {
+        status.set_condition(kind, Truth::False, "BackupFailed", failure.reason.clone(), now);
+    } else if let Some(last) = known.last {
+        let at = last.format(&Rfc3339).unwrap_or_default();
+        status.set_condition(kind, Truth::True, "BackedUp", format!("the newest backup is of {at}"), now);
     }
 }
 

@@ -12,6 +12,9 @@
 //!   database takes one    Start trial, on a copy ─▶ Probe… ─▶ Terminate it ─▶ Bury ─▶ as restart, with a revision that is proven
 //!   restart               Hold ─▶ Cut ─▶ Terminate ─▶ (Kill) ─▶ Bury ─▶ Start ─▶ Probe… ─▶ serving, requests go on
 //!
+//!  password   RotateLogin ─▶ as a restart, with the new one ─▶ CloseLogin once no instance has the old one
+//!  restore    FetchRestore ─▶ Hold ─▶ Terminate ─▶ Bury ─▶ LoadRestore ─▶ Start
+//!
 //!  stopped:  Hold ─▶ Cut ─▶ Terminate ─▶ Bury          deleting: Terminate ─▶ Bury ─▶ DropDatabase ─▶ Forget
 //! ```
 //!
@@ -24,7 +27,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{
     backoff::FORGIVEN_AFTER,
-    facts::{Config, EndingFacts, Facts, InstanceFacts, Leave, ProcessFacts, Role, Turn},
+    facts::{Config, EndingFacts, Facts, InstanceFacts, Leave, ProcessFacts, Restoring, Role, Turn},
 };
 use crate::{
     ids::{Digest, InstanceId},
@@ -49,6 +52,14 @@ const CUT_PAUSE: Duration = Duration::seconds(2);
 pub(super) enum Step {
     /// Clear the backoff, give a failed revision another chance.
     AcknowledgeRestart,
+    /// Make the login with the new database password.
+    RotateLogin,
+    /// Close the old one.
+    CloseLogin,
+    /// Fetch and check the backup that is to be restored.
+    FetchRestore,
+    /// Replace the database by it.
+    LoadRestore,
     Render,
     Provision,
     /// Stand in the queue of rollouts.
@@ -86,6 +97,10 @@ pub(super) enum Step {
 pub(super) enum Why {
     NewConfiguration,
     Restart,
+    /// It has the old database password.
+    Password,
+    /// Its database is to be replaced by a backup.
+    Restore,
     /// A failed newer instance has left traces in its database.
     Renewal,
     /// Its successor has outlived its bake.
@@ -115,6 +130,8 @@ impl Why {
         match self {
             Self::NewConfiguration => "new configuration",
             Self::Restart => "restarting",
+            Self::Password => "new database password",
+            Self::Restore => "restoring a backup",
             Self::Renewal => "restarting after a failed rollout",
             Self::Replaced => "replaced",
             Self::Proven => "proven",
@@ -133,6 +150,8 @@ pub(super) fn next_step(facts: &Facts, now: OffsetDateTime) -> Step {
     let mut look = Look { facts, now, wake: None };
     look.endings()
         .or_else(|| look.teardown())
+        .or_else(|| look.restore())
+        .or_else(|| look.login())
         .or_else(|| look.spec())
         .or_else(|| look.mains())
         .unwrap_or(Step::Rest(look.wake))
@@ -180,6 +199,44 @@ impl Look<'_> {
             None if self.facts.has_database => Step::DropDatabase,
             None => Step::Forget,
         })
+    }
+
+    /// A backup goes in when no instance is on the database; until it is here, what serves goes on.
+    fn restore(&mut self) -> Option<Step> {
+        match self.facts.restore {
+            Restoring::No => None,
+            Restoring::Wanted(Some(at)) if self.now < at => {
+                self.wait(at);
+                // What was made of a backup does not come up without it.
+                self.facts.active.is_none().then_some(Step::Rest(self.wake))
+            }
+            Restoring::Wanted(_) => Some(Step::FetchRestore),
+            Restoring::Fetched if !self.facts.has_database => Some(Step::Provision),
+            Restoring::Fetched if self.facts.instances.is_empty() => Some(Step::LoadRestore),
+            Restoring::Fetched => {
+                let facts = self.facts;
+                let trial = self.end_trial(Why::Restore);
+                let step = trial.or_else(|| facts.mains().find_map(|main| self.leave(main, Why::Restore)));
+                Some(step.unwrap_or(Step::Rest(self.wake)))
+            }
+        }
+    }
+
+    /// The old login is closed before another is made: there are two.
+    fn login(&mut self) -> Option<Step> {
+        let facts = self.facts;
+        let step = match facts.retiring {
+            Some(before) if facts.instances.iter().all(|instance| instance.id >= before) => Step::CloseLogin,
+            None if facts.rotation_asked => Step::RotateLogin,
+            _ => return None,
+        };
+        match facts.login_after {
+            Some(at) if self.now < at => {
+                self.wait(at);
+                None
+            }
+            _ => Some(step),
+        }
     }
 
     fn spec(&mut self) -> Option<Step> {

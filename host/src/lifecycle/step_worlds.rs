@@ -13,7 +13,7 @@ use super::{
     step_tests::{T0, digest, facts},
 };
 use crate::{
-    ids::InstanceId,
+    ids::{Digest, InstanceId},
     model::{DesiredState, RolloutStrategy},
     provisioner::Writers,
 };
@@ -31,6 +31,8 @@ struct World {
     served: HashSet<InstanceId>,
     /// Rows that say: was told to end.
     told: HashSet<InstanceId>,
+    /// What served before the active revision took over.
+    fallback: Option<Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +42,9 @@ enum Happening {
     Pin(Option<u8>),
     Strategy(bool),
     Restart,
+    Rotate,
+    LoginFails,
+    Restore,
     Stop,
     Run,
     Delete,
@@ -60,6 +65,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => prop::option::of(1..5u8).prop_map(Happening::Pin),
         1 => any::<bool>().prop_map(Happening::Strategy),
         2 => Just(Happening::Restart),
+        2 => Just(Happening::Rotate),
+        1 => Just(Happening::LoginFails),
+        2 => Just(Happening::Restore),
         2 => Just(Happening::Stop),
         3 => Just(Happening::Run),
         1 => Just(Happening::Delete),
@@ -79,7 +87,7 @@ impl World {
         let writers = if many { Writers::Many } else { Writers::One };
         let turn = Turn::NotAsked;
         let facts = Facts { config: Config::Unrendered, has_database: false, writers, strategy, turn, ..facts() };
-        Self { now: T0, spec: 1, facts, gone: false, bad, served: HashSet::new(), told: HashSet::new() }
+        Self { now: T0, spec: 1, facts, gone: false, bad, served: HashSet::new(), told: HashSet::new(), fallback: None }
     }
 
     fn happen(&mut self, what: &Happening) {
@@ -98,6 +106,9 @@ impl World {
                 self.facts.restarts += 1;
                 self.facts.restart_asked = true;
             }
+            Happening::Rotate => self.facts.rotation_asked = true,
+            Happening::LoginFails => self.facts.login_after = Some(now + Duration::seconds(5)),
+            Happening::Restore => self.facts.restore = Restoring::Wanted(None),
             Happening::Stop => self.facts.desired = DesiredState::Stopped,
             Happening::Run => self.facts.desired = DesiredState::Running,
             Happening::Delete => self.facts.deleting = true,
@@ -144,6 +155,9 @@ impl World {
                     }
                 }
                 (self.facts.proven, self.facts.turn) = (None, Turn::NotAsked);
+                if self.facts.restore == Restoring::Fetched {
+                    self.facts.restore = Restoring::Wanted(None);
+                }
                 if !self.facts.deleting && self.facts.config != Config::Rejected {
                     self.facts.config = Config::Unrendered;
                 }
@@ -168,6 +182,8 @@ impl World {
         }
         self.served.insert(instance.id);
         if !newer_served {
+            let before = self.facts.active.filter(|before| *before != instance.revision);
+            self.fallback = before.or(self.fallback);
             (self.facts.active, self.facts.retry_at, self.facts.proven) = (Some(instance.revision), None, None);
             if self.facts.failed == self.facts.active {
                 self.facts.failed = None;
@@ -191,6 +207,23 @@ impl World {
             Step::AcknowledgeRestart => {
                 prop_assert!(facts.restart_asked && !facts.deleting);
                 (facts.restart_asked, facts.crashes, facts.retry_at, facts.failed) = (false, 0, None, None);
+            }
+            Step::RotateLogin => {
+                prop_assert!(facts.rotation_asked && facts.retiring.is_none() && !facts.deleting);
+                (facts.rotation_asked, facts.retiring) = (false, Some(InstanceId::generate()));
+            }
+            Step::CloseLogin => {
+                let before = facts.retiring.take().expect("one is to be closed");
+                prop_assert!(facts.instances.iter().all(|i| i.id > before), "an instance may still log in with it");
+            }
+            Step::FetchRestore => {
+                prop_assert!(matches!(facts.restore, Restoring::Wanted(_)) && !facts.deleting);
+                facts.restore = Restoring::Fetched;
+            }
+            Step::LoadRestore => {
+                prop_assert!(facts.instances.is_empty(), "nothing is loaded under a process");
+                prop_assert!(facts.has_database && !facts.deleting);
+                facts.restore = Restoring::No;
             }
             Step::Render => {
                 prop_assert!(!facts.deleting && facts.desired == DesiredState::Running);
@@ -250,7 +283,7 @@ impl World {
                 let i = by_id(facts, id);
                 let blue = facts.instances[i].clone();
                 prop_assert!(blue.is_proven() && blue.ending.is_none());
-                if why != Why::Stopped {
+                if !matches!(why, Why::Stopped | Why::Restore) {
                     prop_assert!(!facts.side_by_side(), "no pause where none is needed");
                     let unproven = facts.wanted().is_some_and(|wanted| facts.needs_proof(wanted, &blue));
                     prop_assert!(!unproven, "blue is not touched before green is proven");
@@ -285,6 +318,7 @@ impl World {
                 prop_assert_eq!(good.map(|good| good.revision), facts.active, "it has outlived its bake");
                 prop_assert_ne!(facts.good, facts.active, "once");
                 facts.good = facts.active;
+                self.fallback = None;
             }
             Step::Terminate(id, why) => {
                 let i = by_id(facts, id);
@@ -349,7 +383,7 @@ impl World {
         }
         let back_to = match self.served.contains(&id) {
             false => facts.active,
-            true if facts.active == Some(buried.revision) => facts.good,
+            true if facts.active == Some(buried.revision) => self.fallback.take().or(facts.good),
             true => None,
         };
         match back_to.filter(|back_to| *back_to != buried.revision) {
@@ -415,6 +449,7 @@ proptest! {
         world.settle()?;
         let facts = &world.facts;
         prop_assert!(!facts.deleting, "a deleted workspace is gone by now");
+        prop_assert_eq!(facts.restore, Restoring::No, "what was wanted is restored");
         match facts.wanted() {
             None => prop_assert!(facts.instances.is_empty() || facts.config == Config::Rejected),
             Some(wanted) if wanted == digest(world.bad) => {}
@@ -422,6 +457,7 @@ proptest! {
                 prop_assert_eq!(facts.serving().map(|i| i.revision), Some(wanted));
                 prop_assert_eq!(facts.serving().and_then(|serving| facts.misfit(serving)), None);
                 prop_assert_eq!(facts.instances.len(), 1, "nothing of a rollout is left");
+                prop_assert!(!facts.rotation_asked && facts.retiring.is_none(), "the old login is closed");
                 prop_assert_eq!(facts.good, Some(wanted), "it has outlived its bake");
             }
         }

@@ -83,9 +83,21 @@ pub enum LifecycleError {
     /// It is being deleted.
     #[error("the workspace {0} is being deleted; wait until it is gone")]
     Deleting(Slug),
+    /// Its database, or its server, is in the way.
+    #[error("{0}")]
+    Database(String),
     /// The spec can't be used: says what and why.
     #[error("{0}")]
     Invalid(String),
+    /// There is no such backup.
+    #[error("{0}")]
+    NoBackup(String),
+    /// The place of the backups failed.
+    #[error("{0}")]
+    BackupStore(String),
+    /// It is being done already.
+    #[error("{0}")]
+    Busy(String),
     /// The registry failed.
     #[error("the registry failed: {0}")]
     Registry(String),
@@ -149,6 +161,7 @@ impl Workspaces {
             catalog,
             restarts: 0,
             password_rotations: 0,
+            restore: None,
             pinned: None,
         };
         self.create_from(slug, spec, owner).await
@@ -213,6 +226,18 @@ impl Workspaces {
         self.change(slug, None, |spec| spec.restarts += 1).await
     }
 
+    /// Asks for a new database password (any owner may). The instance is replaced by one that has it; the old one is valid until
+    /// no instance has it any more.
+    pub async fn rotate_password(&self, slug: &Slug) -> Result<Workspace, LifecycleError> {
+        if !self.shared.provisioner.needs_login() {
+            return Err(LifecycleError::Invalid(format!(
+                "the database of {slug} has no password: it is files (provisioner.kind)"
+            )));
+        }
+        self.change(slug, None, |spec| spec.password_rotations += 1).await
+    }
+
+    /// Compare-and-set until it holds. `by`: `None` for what anyone may ask for.
     /// Compare-and-set until it holds. A change of what a revision is made of ends a rollback. `by`: `None` for what anyone may ask for.
     pub(super) async fn change(
         &self,
@@ -254,7 +279,8 @@ impl Workspaces {
 
     /// Starts a deletion: the instance is stopped, database and directory are dropped, the slug is free when it is gone.
     /// Requests find nothing from this call on.
-    pub async fn delete(&self, slug: &Slug, by: Owner) -> Result<Workspace, LifecycleError> {
+    /// With `keep_data` the database stays, closed, until [`Workspaces::drop_kept_database`].
+    pub async fn delete(&self, slug: &Slug, keep_data: bool, by: Owner) -> Result<Workspace, LifecycleError> {
         let workspace = self.get(slug).await?;
         if workspace.deleting {
             return Ok(workspace);
@@ -263,10 +289,15 @@ impl Workspaces {
             return Err(LifecycleError::NotOwner { slug: slug.clone(), owner: workspace.owner });
         }
         let now = OffsetDateTime::now_utc();
-        self.shared.registry.mark_deleting(workspace.id, now).await?;
+        self.shared.registry.mark_deleting(workspace.id, keep_data, now).await?;
         crashpoint!("delete.after-mark");
         self.shared.directory.remove(slug, workspace.id);
-        self.note(workspace.id, "Deleting", format!("deletion was asked for by {by}")).await;
+        self.note(
+            workspace.id,
+            "Deleting",
+            format!("deletion was asked for by {by}{}", if keep_data { "; its database stays" } else { "" }),
+        )
+        .await;
         self.shared.look_at(workspace.id);
         let generation = workspace.generation + 1;
         Ok(Workspace { deleting: true, generation, updated_at: now, ..workspace })
@@ -306,7 +337,7 @@ impl Workspaces {
         }
     }
 
-    fn known_tier(&self, tier: &TierName) -> Result<(), LifecycleError> {
+    pub(super) fn known_tier(&self, tier: &TierName) -> Result<(), LifecycleError> {
         let set = self.shared.policies.snapshot();
         let tiers: Vec<&str> = set.tiers().map(TierName::as_str).collect();
         // Without any tier the policies are not loaded: the workspace will wait for them.

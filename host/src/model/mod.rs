@@ -3,6 +3,7 @@
 //! controller in `lifecycle` writes statuses. Everything here is plain data.
 
 mod backup;
+mod kept;
 mod login;
 mod share;
 mod spec;
@@ -10,6 +11,7 @@ mod status;
 mod tier;
 
 pub use backup::{Backup, BackupReason, Part, Restore};
+pub use kept::KeptDatabase;
 pub use login::{Login, Slot};
 pub use share::Share;
 pub use spec::{DesiredState, MAX_CATALOG_BYTES, Owner, SecretRef, Spec};

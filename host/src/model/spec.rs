@@ -35,6 +35,9 @@ pub struct Spec {
     /// Grows by one with each new database password that someone asks for.
     #[serde(default)]
     pub password_rotations: i64,
+    /// A backup that its database is to be replaced by, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<super::Restore>,
     /// The revision that a rollback returned to: it goes before the newest config until the spec changes or a rollout is asked
     /// for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

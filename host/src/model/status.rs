@@ -76,6 +76,10 @@ pub enum ConditionKind {
     PluginsHealthy,
     /// The newest config is the one that serves.
     RolledOut,
+    /// The newest backup came about.
+    BackedUp,
+    /// The last restore was done.
+    Restored,
 }
 
 /// Kubernetes' three values.

@@ -87,6 +87,18 @@ pub enum ProvisionCause {
 }
 
 impl ProvisionError {
+    /// Whether another try may end better without anybody's help.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self.cause,
+            ProvisionCause::Unreachable { .. }
+                | ProvisionCause::Slow { .. }
+                | ProvisionCause::Connections(_)
+                | ProvisionCause::ReadOnly
+                | ProvisionCause::Full
+        )
+    }
+
     /// For a condition: CamelCase, from a closed set.
     pub fn reason(&self) -> &'static str {
         match &self.cause {

@@ -26,6 +26,8 @@ use crate::model::{Login, Slot};
 /// Makes and removes databases.
 #[async_trait::async_trait]
 pub trait Provisioner: Send + Sync {
+    /// `sqlite` or `postgres`: what its dumps can be loaded into.
+    fn kind(&self) -> &'static str;
     /// How many instances may be on one database.
     fn writers(&self) -> Writers;
     /// Whether instances log in to it: then `lifecycle` makes a [`Login`] per workspace and hands it in.

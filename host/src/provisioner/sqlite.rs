@@ -120,6 +120,10 @@ fn failed(operation: &'static str, site: &Site<'_>) -> impl Fn(io::Error) -> Pro
 
 #[async_trait::async_trait]
 impl Provisioner for SqliteProvisioner {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
     fn writers(&self) -> Writers {
         Writers::One
     }

@@ -13,6 +13,10 @@ pub struct StatelessProvisioner;
 
 #[async_trait::async_trait]
 impl Provisioner for StatelessProvisioner {
+    fn kind(&self) -> &'static str {
+        "stateless"
+    }
+
     fn writers(&self) -> Writers {
         Writers::Many
     }
@@ -34,20 +38,20 @@ impl Provisioner for StatelessProvisioner {
         Ok(Access { config, secrets: BTreeMap::new(), connections: 0 })
     }
 
-    async fn dump(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
-        Ok(())
-    }
-
-    async fn load(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
-        Ok(())
-    }
-
     async fn retire(&self, _: &Site<'_>, _: Slot) -> Result<(), ProvisionError> {
         Ok(())
     }
 
     async fn keep(&self, _: &Site<'_>) -> Result<String, ProvisionError> {
         Ok("nothing: its distribution keeps nothing".to_owned())
+    }
+
+    async fn dump(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
+        Ok(())
+    }
+
+    async fn load(&self, _: &Site<'_>, _: Option<&Login>, _: &Path) -> Result<(), ProvisionError> {
+        Ok(())
     }
 
     async fn remove(&self, _: &Site<'_>) -> Result<(), ProvisionError> {

@@ -4,6 +4,10 @@
 //! Whatever happens to the test program (a panic, SIGKILL), nothing stays behind: a *janitor*, a shell that reads from a pipe of
 //! ours, notices our end, stops the server and removes its directory.
 
+mod pooler;
+
+pub use pooler::{Mode, Pooler};
+
 use std::{
     fs,
     io::Write,

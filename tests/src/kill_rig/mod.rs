@@ -11,10 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use orbitd_test_postgres::shared;
 use serde_json::{Value, json};
 
 use crate::{
     Admin, Daemon, Setup, http, paths,
+    postgres::{Access, Login},
     wait::{self, seconds},
 };
 
@@ -23,7 +25,7 @@ const STREAM: &str = "/events?mode=events&n=100000&ms=50";
 /// Longest wait for a daemon to be whole again.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// All named points, read from the daemon's own source, but for those that only a life with a database server comes to.
+/// All named points, read from the daemon's own source.
 ///
 /// # Panics
 /// Where the source is not there.
@@ -32,8 +34,7 @@ pub fn points() -> Vec<String> {
     let text = std::fs::read_to_string(path).expect("the daemon's crash points");
     let list =
         text.split("pub const NAMES").nth(1).and_then(|rest| rest.split("];").next()).expect("the list of names");
-    let all = list.split('"').skip(1).step_by(2);
-    all.filter(|name| !name.starts_with("postgres.")).map(str::to_owned).collect()
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// Where a point is come by: most of them on SQLite already.
@@ -41,6 +42,7 @@ fn world_of(point: &str) -> Setup {
     match point {
         // Side by side alone.
         "retire.before" => Setup::stateless(),
+        _ if point.starts_with("postgres.") => Setup::echo().toml(&Access::new(shared()).provisioner("")),
         _ => Setup::echo(),
     }
 }
@@ -87,18 +89,45 @@ fn runs(workspace: &Value) -> bool {
     status["phase"] == "running" && status["observed_generation"] == workspace["generation"]
 }
 
+/// Any call; it may die under it: that is what this is about.
+async fn call(daemon: &Daemon, method: &str, path: &str, body: Option<Value>) -> Value {
+    match admin(daemon) {
+        Some(admin) => admin.try_call(method, path, body).await.map_or(Value::Null, |reply| reply.json()),
+        None => Value::Null,
+    }
+}
+
+/// A backup of acme and its restore, until the daemon dies; whether it died.
+async fn back_up_and_restore(daemon: &mut Daemon) -> Result<bool, String> {
+    call(daemon, "POST", "/v1/workspaces/acme/backup", None).await;
+    let deadline = Instant::now() + seconds(60);
+    let id = loop {
+        let list = call(daemon, "GET", "/v1/backups?slug=acme", None).await;
+        match list["items"][0]["id"].as_str() {
+            // Listed a moment before the daemon is done with it.
+            Some(id) if list["running"].is_null() => break id.to_owned(),
+            _ if !daemon.lives() => return Ok(true),
+            _ if Instant::now() > deadline => return Err(format!("no backup: {list}\n{}", daemon.log_tail(15))),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    call(daemon, "POST", "/v1/workspaces/acme/restore", Some(json!({"backup": id}))).await;
+    Ok(!alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await?)
+}
+
 /// Drives the daemon through a whole life until it dies; whether it died.
-async fn drive(daemon: &mut Daemon) -> Result<bool, String> {
+async fn drive(daemon: &mut Daemon, point: &str) -> Result<bool, String> {
     daemon.spawn();
     if !alive_until(daemon, "acme", runs).await? {
         return Ok(true);
     }
-    let call = async |daemon: &Daemon, method: &str, path: &str, body: Option<Value>| {
-        if let Some(admin) = admin(daemon) {
-            // It may die under the call: that is what this is about.
-            let _ = admin.try_call(method, path, body).await;
-        }
-    };
+    if point.starts_with("backup.") || point.starts_with("restore.") {
+        return back_up_and_restore(daemon).await;
+    }
+    if point.starts_with("postgres.") {
+        call(daemon, "POST", "/v1/workspaces/acme/rotate-password", None).await;
+        return Ok(!alive_until(daemon, "acme", |one| runs(one) && one["generation"] == 2).await?);
+    }
     call(daemon, "POST", "/v1/workspaces", Some(json!({"slug": "beta", "tier": "free"}))).await;
     if !alive_until(daemon, "beta", runs).await? {
         return Ok(true);
@@ -166,7 +195,7 @@ async fn try_points(points: &[String], hit: &mut Vec<String>) -> Result<(), Stri
     let Some((first, further)) = points.split_first() else { return Ok(()) };
     let setup = world_of(first).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let mut daemon = setup.env("ORBITD_CRASHPOINT", first).prepare();
-    if !drive(&mut daemon).await? {
+    if !drive(&mut daemon, first).await? {
         return Err(format!("a whole life went by without coming to {first}\n{}", daemon.log_tail(40)));
     }
     hit.push(first.clone());
@@ -200,7 +229,21 @@ async fn try_points(points: &[String], hit: &mut Vec<String>) -> Result<(), Stri
     }
     // And it stays so: nobody is about to start a second one.
     wait::until("a second look", seconds(5), || settled(&daemon, title)).await;
-    Ok(())
+    if first.starts_with("postgres.") {
+        one_login(&daemon)?;
+    }
+    let torn = std::fs::read_dir(daemon.dir.join("data/backups.partial")).into_iter().flatten().count();
+    if torn > 0 { Err(format!("{torn} unfinished backups are left")) } else { Ok(()) }
+}
+
+/// The instance's login works, and it is the only one of its workspace.
+fn one_login(daemon: &Daemon) -> Result<(), String> {
+    let login = Login::of(daemon, "acme");
+    login.sql(shared(), "CREATE SCHEMA IF NOT EXISTS catalog")?;
+    let open =
+        format!("SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, '{}') AND rolcanlogin", login.database);
+    let open = shared().superuser("postgres", &open);
+    if open == login.user { Ok(()) } else { Err(format!("{} may log in, the instance is {}", open, login.user)) }
 }
 
 /// [`settled`] of a daemon that may die meanwhile.

@@ -6,6 +6,7 @@
 mod alerts;
 mod authoring;
 mod backstage;
+mod backups;
 mod confinement;
 mod crashpoints;
 mod decision_log;
@@ -19,6 +20,8 @@ mod languages;
 mod lifecycle;
 mod policies;
 mod policy_rollout;
+mod postgres;
+mod rollouts;
 mod tokens;
 mod upgrade;
 mod wrong_input;

@@ -67,8 +67,9 @@ pub struct RolloutArgs {
     wait: Wait,
 }
 
+/// How long a command waits.
 #[derive(Debug, Args)]
-pub(super) struct Wait {
+pub struct Wait {
     /// Don't wait until the change serves
     #[arg(long)]
     no_wait: bool,
@@ -108,7 +109,14 @@ pub async fn rollout(client: &Client, args: RolloutArgs, as_json: bool) -> Resul
     finish(client, &args.slug, asked, args.wait, "the rollout", as_json).await
 }
 
-pub(super) async fn finish(
+/// Asks for a new database password.
+pub async fn rotate_password(client: &Client, args: RestartArgs, as_json: bool) -> Result<(), Failure> {
+    let asked = client.call(Method::POST, &format!("{}/rotate-password", path(&args.slug)), None).await?;
+    finish(client, &args.slug, asked, args.wait, "the new password", as_json).await
+}
+
+/// Waits for what was asked for, and says how it ended.
+pub async fn finish(
     client: &Client,
     slug: &Slug,
     answer: Value,

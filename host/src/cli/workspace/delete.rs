@@ -29,6 +29,9 @@ pub struct DeleteArgs {
     /// Don't ask
     #[arg(long)]
     yes: bool,
+    /// Keep its database, closed; `orbitd database list` shows it
+    #[arg(long)]
+    keep_data: bool,
     /// Longest wait until it is gone
     #[arg(long, default_value = "5m", value_parser = span::parse, value_name = "DURATION")]
     timeout: Duration,
@@ -39,9 +42,10 @@ pub async fn run(client: &Client, args: DeleteArgs, as_json: bool) -> Result<(),
     let slug = &args.slug;
     let workspace = typed::<Resource>(fetch(client, slug).await?)?.workspace;
     if !args.yes {
-        confirm(slug)?;
+        confirm(slug, args.keep_data)?;
     }
-    client.call(Method::DELETE, &path(slug), None).await?;
+    let query = if args.keep_data { "?keep_data=true" } else { "" };
+    client.call(Method::DELETE, &format!("{}{query}", path(slug)), None).await?;
     let goes_on =
         format!("the deletion of {slug} goes on in the daemon; `orbitd workspace get {slug}` says how far it is");
     tokio::select! {
@@ -50,7 +54,9 @@ pub async fn run(client: &Client, args: DeleteArgs, as_json: bool) -> Result<(),
         _ = tokio::signal::ctrl_c() => return Err(Failure::failed(goes_on)),
     }
     if as_json {
-        output::json(&json!({"deleted": slug, "id": workspace.id}));
+        output::json(&json!({"deleted": slug, "id": workspace.id, "data_kept": args.keep_data}));
+    } else if args.keep_data {
+        output::line(format!("{slug} is gone, its database is kept: `orbitd database list`; the name is free"));
     } else {
         output::line(format!(
             "{slug} is gone: instance stopped, database, files, log and keys dropped; the name is free"
@@ -59,9 +65,10 @@ pub async fn run(client: &Client, args: DeleteArgs, as_json: bool) -> Result<(),
     Ok(())
 }
 
-fn confirm(slug: &Slug) -> Result<(), Failure> {
+fn confirm(slug: &Slug, keep_data: bool) -> Result<(), Failure> {
+    let dropped = if keep_data { "files, log and keys" } else { "database, files, log and keys" };
     let question = format!(
-        "This stops the Backstage of {slug} and drops its database, files, log and keys. It can't be undone.\n\
+        "This stops the Backstage of {slug} and drops its {dropped}. It can't be undone.\n\
          Type the name to go on: "
     );
     match files::typed_to_confirm(&question, slug.as_str()) {

@@ -11,6 +11,8 @@ mod revisions;
 mod show;
 mod wait;
 
+pub(super) use change::{Wait, finish};
+
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
@@ -59,6 +61,8 @@ enum WorkspaceCommand {
     Events(follow_text::EventsArgs),
     /// Restart a workspace's instance; requests are held meanwhile, not failed
     Restart(change::RestartArgs),
+    /// Give its database a new password; the old one works until no instance has it
+    RotatePassword(change::RestartArgs),
     /// Its revisions: which serves, which are good to return to
     Revisions(revisions::RevisionsArgs),
     /// Return to an earlier revision, byte for byte, until the spec changes
@@ -93,6 +97,7 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Logs(args) => follow_text::logs(&client, args, global.json).await,
         WorkspaceCommand::Events(args) => follow_text::events(&client, args, global.json).await,
         WorkspaceCommand::Restart(args) => change::restart(&client, args, global.json).await,
+        WorkspaceCommand::RotatePassword(args) => change::rotate_password(&client, args, global.json).await,
         WorkspaceCommand::Revisions(args) => revisions::list(&client, args, global.json).await,
         WorkspaceCommand::Rollback(args) => revisions::rollback(&client, args, global.json).await,
         WorkspaceCommand::Rollout(args) => change::rollout(&client, args, global.json).await,

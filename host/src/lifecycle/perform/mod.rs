@@ -20,6 +20,10 @@ impl Work<'_> {
     pub(super) async fn perform(&mut self, step: Step, facts: &Facts, now: OffsetDateTime) -> Result<(), Trouble> {
         match step {
             Step::AcknowledgeRestart => self.acknowledge_restart(),
+            Step::RotateLogin => self.rotate_login(now).await?,
+            Step::CloseLogin => self.close_login(now).await?,
+            Step::FetchRestore => self.fetch_restore(now).await?,
+            Step::LoadRestore => self.load_restore(now).await?,
             Step::Render => self.render(now).await?,
             Step::Provision => self.provision(now).await?,
             Step::AskTurn => self.ask_turn(),
@@ -69,6 +73,7 @@ impl Work<'_> {
         self.shared.registry.delete_workspace(id).await?;
         crashpoint!("forget.after-row");
         self.shared.set_rejection(id, None);
+        self.shared.backups.forget(id);
         self.shared.alerts.forget(self.workspace.slug.as_str());
         tracing::info!(workspace = %self.workspace.slug, %id, "deleted");
         Ok(())
@@ -78,6 +83,7 @@ impl Work<'_> {
     fn confirm(&mut self) {
         let Some(active) = self.workspace.status.active_revision else { return };
         crashpoint!("confirm.before");
+        self.progress.fallback = None;
         let good = &mut self.progress.good;
         good.retain(|revision| *revision != active);
         good.push(active);

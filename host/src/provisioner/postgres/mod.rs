@@ -87,6 +87,10 @@ fn failed(operation: &'static str, database: &str) -> impl Fn(ProvisionCause) ->
 
 #[async_trait::async_trait]
 impl Provisioner for PostgresProvisioner {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
     fn writers(&self) -> Writers {
         Writers::Many
     }

@@ -216,6 +216,7 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
         catalog: BTreeMap::new(),
         restarts: 0,
         password_rotations: 0,
+        restore: None,
         pinned: None,
     })
 }
