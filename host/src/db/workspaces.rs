@@ -48,6 +48,8 @@ pub struct Progress {
     pub backed_up_for: Option<String>,
     /// Revisions that outlived their bake, the last one last, each once; at most [`MAX_GOOD`].
     pub good: Vec<Digest>,
+    /// What served before the active revision took over, until that has outlived its bake: what its failure returns to.
+    pub fallback: Option<Digest>,
     /// The newest instance that ran on the database and is gone. One that is older and still serves must be started anew.
     pub tried: Option<InstanceId>,
     /// That it sleeps.

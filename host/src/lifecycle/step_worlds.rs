@@ -13,7 +13,7 @@ use super::{
     step_tests::{T0, digest, facts},
 };
 use crate::{
-    ids::InstanceId,
+    ids::{Digest, InstanceId},
     model::{DesiredState, RolloutStrategy, Rung},
     provisioner::Writers,
 };
@@ -31,6 +31,8 @@ struct World {
     served: HashSet<InstanceId>,
     /// Rows that say: was told to end.
     told: HashSet<InstanceId>,
+    /// What served before the active revision took over.
+    fallback: Option<Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,7 +91,7 @@ impl World {
         let writers = if many { Writers::Many } else { Writers::One };
         let turn = Turn::NotAsked;
         let facts = Facts { config: Config::Unrendered, has_database: false, writers, strategy, turn, ..facts() };
-        Self { now: T0, spec: 1, facts, gone: false, bad, served: HashSet::new(), told: HashSet::new() }
+        Self { now: T0, spec: 1, facts, gone: false, bad, served: HashSet::new(), told: HashSet::new(), fallback: None }
     }
 
     fn happen(&mut self, what: &Happening) {
@@ -191,6 +193,8 @@ impl World {
         }
         self.served.insert(instance.id);
         if !newer_served {
+            let before = self.facts.active.filter(|before| *before != instance.revision);
+            self.fallback = before.or(self.fallback);
             (self.facts.active, self.facts.retry_at, self.facts.proven) = (Some(instance.revision), None, None);
             if self.facts.failed == self.facts.active {
                 self.facts.failed = None;
@@ -341,6 +345,7 @@ impl World {
                 prop_assert_eq!(good.map(|good| good.revision), facts.active, "it has outlived its bake");
                 prop_assert_ne!(facts.good, facts.active, "once");
                 facts.good = facts.active;
+                self.fallback = None;
             }
             Step::Terminate(id, why) => {
                 let i = by_id(facts, id);
@@ -406,7 +411,7 @@ impl World {
         }
         let back_to = match self.served.contains(&id) {
             false => facts.active,
-            true if facts.active == Some(buried.revision) => facts.good,
+            true if facts.active == Some(buried.revision) => self.fallback.take().or(facts.good),
             true => None,
         };
         match back_to.filter(|back_to| *back_to != buried.revision) {

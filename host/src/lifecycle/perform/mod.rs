@@ -85,6 +85,7 @@ impl Work<'_> {
     fn confirm(&mut self) {
         let Some(active) = self.workspace.status.active_revision else { return };
         crashpoint!("confirm.before");
+        self.progress.fallback = None;
         let good = &mut self.progress.good;
         good.retain(|revision| *revision != active);
         good.push(active);

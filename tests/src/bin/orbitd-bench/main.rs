@@ -4,6 +4,7 @@
 //! CPU time rather than requests per second, because load generator and upstream share the machine. Peers take turns; each
 //! number is the median of three runs. `ORBITD_BENCH_SECONDS` sets the length of a run (5).
 
+mod lifecycle;
 mod load;
 mod peers;
 mod policy;
@@ -28,13 +29,17 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let results = PathBuf::from(std::env::args_os().nth(1).context("usage: orbitd-bench RESULTS.jsonl [sleep|proxy]")?);
+    let usage = "usage: orbitd-bench RESULTS.jsonl [sleep|lifecycle|proxy]";
+    let results = PathBuf::from(std::env::args_os().nth(1).context(usage)?);
     let seconds = std::env::var("ORBITD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let mut report = Report::new(&results)?;
     let only = std::env::args().nth(2);
     let wanted = |group: &str| only.as_deref().is_none_or(|only| only == group);
     if wanted("sleep") {
         sleep::run(&mut report).await?;
+    }
+    if wanted("lifecycle") {
+        lifecycle::run(&mut report).await?;
     }
     if !wanted("proxy") {
         report.print();
