@@ -4,8 +4,15 @@ use anyhow::{Context, Result};
 
 use crate::{guests, paths, services, stages::Stages};
 
+/// What to measure.
+#[derive(Debug, clap::Parser)]
+pub struct Args {
+    /// `proxy`, `policy`; without any, everything.
+    sections: Vec<String>,
+}
+
 /// Builds and measures.
-pub fn run() -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let mut stages = Stages::default();
     stages.run("services", || services::install(services::Need::Bench))?;
     stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: false }))?;
@@ -25,7 +32,7 @@ pub fn run() -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
         bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
-        paths::run(bench.arg(&results))
+        paths::run(bench.arg(&results).args(&args.sections))
     })?;
     stages.summary();
     Ok(())

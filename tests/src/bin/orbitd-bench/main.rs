@@ -3,6 +3,8 @@
 //!
 //! CPU time rather than requests per second, because load generator and upstream share the machine. Peers take turns; each
 //! number is the median of three runs. `ORBITD_BENCH_SECONDS` sets the length of a run (5).
+//!
+//! Then what policies cost (section `policy`): a decision beside regorus, cedar-policy and a closure, and swaps.
 
 mod lifecycle;
 mod load;
@@ -14,7 +16,7 @@ mod survival;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use orbitd_tests::{Setup, processes};
+use orbitd_tests::{Daemon, Setup, processes};
 
 use load::{Load, Tokens};
 use peers::Nginx;
@@ -28,20 +30,16 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let usage = "usage: orbitd-bench RESULTS.jsonl [lifecycle|proxy]";
-    let results = PathBuf::from(std::env::args_os().nth(1).context(usage)?);
-    let seconds = std::env::var("ORBITD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let usage = "usage: orbitd-bench RESULTS.jsonl [proxy] [policy]";
+    let mut arguments = std::env::args_os().skip(1);
+    let results = PathBuf::from(arguments.next().context(usage)?);
+    let sections: Vec<_> = arguments.collect();
+    anyhow::ensure!(sections.iter().all(|section| section == "proxy" || section == "policy"), usage);
+    let wanted = |name: &str| sections.is_empty() || sections.iter().any(|section| section == name);
     let mut report = Report::new(&results)?;
-    let only = std::env::args().nth(2);
-    let wanted = |group: &str| only.as_deref().is_none_or(|only| only == group);
-    if wanted("lifecycle") {
-        lifecycle::run(&mut report).await?;
+    if wanted("policy") {
+        policy::decisions(&mut report)?;
     }
-    if !wanted("proxy") {
-        report.print();
-        return Ok(());
-    }
-
     let distribution = peers::fast_distribution()?;
     let daemon = Setup::echo()
         .env("ORBITD__DISTRIBUTION", &distribution.path().display().to_string())
@@ -50,6 +48,19 @@ async fn main() -> Result<()> {
         .workspace("acme", "tier = \"pro\"\n", &[])
         .start()
         .await;
+    if wanted("proxy") {
+        proxy(&mut report, &daemon).await?;
+    }
+    if wanted("policy") {
+        policy::swaps(&mut report, &daemon).await?;
+    }
+    report.print();
+    Ok(())
+}
+
+/// CPU microseconds per request, beside nginx.
+async fn proxy(report: &mut Report, daemon: &Daemon) -> Result<()> {
+    let seconds = std::env::var("ORBITD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let token = daemon.token(&["acme"]);
     let first = daemon.get("acme", TARGET, Some(&token)).await.expect(200);
     let upstream = daemon.instances().first().context("an instance")?.pid;
