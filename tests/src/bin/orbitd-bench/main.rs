@@ -108,9 +108,6 @@ async fn proxy(report: &mut Report, daemon: &Daemon) -> Result<()> {
     report.row("proxy.unseen_tokens_cpu_us_per_request", unseen, "us", "nginx", Some(unseen / theirs))?;
     let memory = processes::resident_kib(daemon.pid());
     report.row("daemon.resident_memory", memory as f64 / 1024.0, "MiB", "", None)?;
-    policy::decisions(&mut report)?;
-    policy::swaps(&mut report, &daemon).await?;
     survival::run(&mut report).await?;
-    report.print();
     Ok(())
 }
