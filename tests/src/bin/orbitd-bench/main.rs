@@ -22,6 +22,7 @@ use load::{Load, Tokens};
 use peers::Nginx;
 use report::Report;
 
+const SECTIONS: [&str; 3] = ["proxy", "policy", "survival"];
 const RUNS: usize = 3;
 /// The path that is asked for: the router calls it plugin `catalog`.
 const TARGET: &str = "/api/catalog/bench";
@@ -30,11 +31,11 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let usage = "usage: orbitd-bench RESULTS.jsonl [proxy] [policy]";
+    let usage = "usage: orbitd-bench RESULTS.jsonl [proxy] [policy] [survival]";
     let mut arguments = std::env::args_os().skip(1);
     let results = PathBuf::from(arguments.next().context(usage)?);
     let sections: Vec<_> = arguments.collect();
-    anyhow::ensure!(sections.iter().all(|section| section == "proxy" || section == "policy"), usage);
+    anyhow::ensure!(sections.iter().all(|section| SECTIONS.iter().any(|known| section == known)), usage);
     let wanted = |name: &str| sections.is_empty() || sections.iter().any(|section| section == name);
     let mut report = Report::new(&results)?;
     if wanted("policy") {
@@ -53,6 +54,9 @@ async fn main() -> Result<()> {
     }
     if wanted("policy") {
         policy::swaps(&mut report, &daemon).await?;
+    }
+    if wanted("survival") {
+        survival::run(&mut report).await?;
     }
     report.print();
     Ok(())
@@ -108,6 +112,5 @@ async fn proxy(report: &mut Report, daemon: &Daemon) -> Result<()> {
     report.row("proxy.unseen_tokens_cpu_us_per_request", unseen, "us", "nginx", Some(unseen / theirs))?;
     let memory = processes::resident_kib(daemon.pid());
     report.row("daemon.resident_memory", memory as f64 / 1024.0, "MiB", "", None)?;
-    survival::run(&mut report).await?;
     Ok(())
 }
