@@ -7,7 +7,7 @@ use crate::{guests, paths, services, stages::Stages};
 /// What to measure.
 #[derive(Debug, clap::Parser)]
 pub struct Args {
-    /// `proxy`, `policy`, `survival`; without any, everything.
+    /// `lifecycle`, `proxy`, `policy`, `survival`; without any, everything.
     sections: Vec<String>,
 }
 

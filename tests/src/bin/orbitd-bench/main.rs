@@ -22,7 +22,7 @@ use load::{Load, Tokens};
 use peers::Nginx;
 use report::Report;
 
-const SECTIONS: [&str; 3] = ["proxy", "policy", "survival"];
+const SECTIONS: [&str; 4] = ["lifecycle", "proxy", "policy", "survival"];
 const RUNS: usize = 3;
 /// The path that is asked for: the router calls it plugin `catalog`.
 const TARGET: &str = "/api/catalog/bench";
@@ -31,7 +31,7 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let usage = "usage: orbitd-bench RESULTS.jsonl [proxy] [policy] [survival]";
+    let usage = "usage: orbitd-bench RESULTS.jsonl [lifecycle] [proxy] [policy] [survival]";
     let mut arguments = std::env::args_os().skip(1);
     let results = PathBuf::from(arguments.next().context(usage)?);
     let sections: Vec<_> = arguments.collect();
@@ -41,6 +41,21 @@ async fn main() -> Result<()> {
     if wanted("policy") {
         policy::decisions(&mut report)?;
     }
+    if wanted("lifecycle") {
+        lifecycle::run(&mut report).await?;
+    }
+    if wanted("survival") {
+        survival::run(&mut report).await?;
+    }
+    if wanted("proxy") || wanted("policy") {
+        on_one_daemon(&mut report, &wanted).await?;
+    }
+    report.print();
+    Ok(())
+}
+
+/// The sections that ask an idle daemon with one workspace.
+async fn on_one_daemon(report: &mut Report, wanted: &impl Fn(&str) -> bool) -> Result<()> {
     let distribution = peers::fast_distribution()?;
     let daemon = Setup::echo()
         .env("ORBITD__DISTRIBUTION", &distribution.path().display().to_string())
@@ -50,15 +65,11 @@ async fn main() -> Result<()> {
         .start()
         .await;
     if wanted("proxy") {
-        proxy(&mut report, &daemon).await?;
+        proxy(report, &daemon).await?;
     }
     if wanted("policy") {
-        policy::swaps(&mut report, &daemon).await?;
+        policy::swaps(report, &daemon).await?;
     }
-    if wanted("survival") {
-        survival::run(&mut report).await?;
-    }
-    report.print();
     Ok(())
 }
 
