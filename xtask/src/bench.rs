@@ -4,8 +4,15 @@ use anyhow::{Context, Result};
 
 use crate::{distribution, guests, paths, services, stages::Stages};
 
+/// What to measure.
+#[derive(Debug, clap::Parser)]
+pub struct Args {
+    /// `lifecycle`, `proxy`, `policy`, `survival`; without any, everything.
+    sections: Vec<String>,
+}
+
 /// Builds and measures.
-pub fn run() -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let mut stages = Stages::default();
     stages.run("services", || services::install(services::Need::Bench))?;
     let distribution = stages.run("distribution", distribution::install)?;
@@ -27,7 +34,7 @@ pub fn run() -> Result<()> {
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
         bench.env("ORBITD_TEST_DISTRIBUTION", &distribution);
         bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
-        paths::run(bench.arg(&results))
+        paths::run(bench.arg(&results).args(&args.sections))
     })?;
     stages.summary();
     Ok(())
