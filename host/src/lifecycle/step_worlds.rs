@@ -13,8 +13,8 @@ use super::{
     step_tests::{T0, digest, facts},
 };
 use crate::{
-    ids::InstanceId,
-    model::{DesiredState, RolloutStrategy},
+    ids::{Digest, InstanceId},
+    model::{DesiredState, RolloutStrategy, Rung},
     provisioner::Writers,
 };
 
@@ -31,6 +31,8 @@ struct World {
     served: HashSet<InstanceId>,
     /// Rows that say: was told to end.
     told: HashSet<InstanceId>,
+    /// What served before the active revision took over.
+    fallback: Option<Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,6 +54,8 @@ enum Happening {
     ComesUpWorse,
     BecomesIdle,
     Turn,
+    FallAsleep(Rung),
+    Wake,
     DaemonDies,
     Wait(i64),
 }
@@ -75,6 +79,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::ComesUpWorse),
         4 => Just(Happening::BecomesIdle),
         4 => Just(Happening::Turn),
+        3 => prop_oneof![Just(Rung::Suspended), Just(Rung::Stopped)].prop_map(Happening::FallAsleep),
+        3 => Just(Happening::Wake),
         3 => Just(Happening::DaemonDies),
         8 => (1..200i64).prop_map(Happening::Wait),
     ]
@@ -85,7 +91,7 @@ impl World {
         let writers = if many { Writers::Many } else { Writers::One };
         let turn = Turn::NotAsked;
         let facts = Facts { config: Config::Unrendered, has_database: false, writers, strategy, turn, ..facts() };
-        Self { now: T0, spec: 1, facts, gone: false, bad, served: HashSet::new(), told: HashSet::new() }
+        Self { now: T0, spec: 1, facts, gone: false, bad, served: HashSet::new(), told: HashSet::new(), fallback: None }
     }
 
     fn happen(&mut self, what: &Happening) {
@@ -141,6 +147,13 @@ impl World {
                     self.facts.turn = Turn::Granted;
                 }
             }
+            Happening::FallAsleep(rung) => {
+                let deeper = self.facts.rung.is_some_and(|now| now < *rung);
+                if deeper || self.facts.is_settled_and_serves() {
+                    self.facts.rung = Some(*rung);
+                }
+            }
+            Happening::Wake => self.facts.rung = None,
             // What only the daemon's memory holds is lost; what was serving is proven again.
             Happening::DaemonDies => {
                 for instance in &mut self.facts.instances {
@@ -180,6 +193,8 @@ impl World {
         }
         self.served.insert(instance.id);
         if !newer_served {
+            let before = self.facts.active.filter(|before| *before != instance.revision);
+            self.fallback = before.or(self.fallback);
             (self.facts.active, self.facts.retry_at, self.facts.proven) = (Some(instance.revision), None, None);
             if self.facts.failed == self.facts.active {
                 self.facts.failed = None;
@@ -248,6 +263,7 @@ impl World {
                 }
                 prop_assert!(mains == 0 || facts.turn == Turn::Granted, "not before its turn");
                 prop_assert!(!facts.deleting && facts.desired == DesiredState::Running);
+                prop_assert!(facts.rung.is_none(), "nothing is started for a sleeper");
                 prop_assert!(facts.has_database);
                 prop_assert!(facts.retry_at.is_none_or(|at| at <= now), "not before the backoff is over");
                 prop_assert!(facts.failed != Some(revision) || facts.active.is_none_or(|a| a == revision));
@@ -258,6 +274,7 @@ impl World {
                     revision,
                     restarts: facts.restarts,
                     stale: false,
+                    suspended: false,
                     process: ProcessFacts::Starting { deadline, probes: 0, next_probe: now, refused: false },
                     drain: None,
                     ending: None,
@@ -266,6 +283,7 @@ impl World {
             Step::Probe(id) => {
                 let i = by_id(facts, id);
                 prop_assert!(facts.instances[i].ending.is_none());
+                prop_assert!(!facts.instances[i].suspended, "a sleeper is not asked");
                 match &mut facts.instances[i].process {
                     ProcessFacts::Starting { probes, next_probe: at, .. } => {
                         *probes += 1;
@@ -279,7 +297,8 @@ impl World {
                 let i = by_id(facts, id);
                 let blue = facts.instances[i].clone();
                 prop_assert!(blue.is_proven() && blue.ending.is_none());
-                if !matches!(why, Why::Stopped | Why::Restore) {
+                prop_assert!(!blue.suspended);
+                if !matches!(why, Why::Stopped | Why::Asleep | Why::Restore) {
                     prop_assert!(!facts.side_by_side(), "no pause where none is needed");
                     let unproven = facts.wanted().is_some_and(|wanted| facts.needs_proof(wanted, &blue));
                     prop_assert!(!unproven, "blue is not touched before green is proven");
@@ -288,6 +307,18 @@ impl World {
                 let deadline = now + Duration::seconds(30);
                 let drain = DrainFacts { leave: Leave::Held, deadline, idle: false, cut_at: None };
                 facts.instances[i].drain = Some(drain);
+            }
+            Step::Suspend(id) => {
+                let i = by_id(facts, id);
+                let drained = facts.instances[i].drain.is_some_and(|d| d.idle || now >= d.deadline);
+                prop_assert!(drained && !facts.instances[i].suspended && facts.instances.len() == 1);
+                prop_assert_eq!(facts.rung, Some(Rung::Suspended));
+                facts.instances[i].suspended = true;
+            }
+            Step::Resume(id) => {
+                let i = by_id(facts, id);
+                prop_assert!(facts.instances[i].suspended && facts.rung.is_none());
+                (facts.instances[i].suspended, facts.instances[i].drain) = (false, None);
             }
             Step::Retire(id) => {
                 let i = by_id(facts, id);
@@ -314,18 +345,20 @@ impl World {
                 prop_assert_eq!(good.map(|good| good.revision), facts.active, "it has outlived its bake");
                 prop_assert_ne!(facts.good, facts.active, "once");
                 facts.good = facts.active;
+                self.fallback = None;
             }
             Step::Terminate(id, why) => {
                 let i = by_id(facts, id);
                 let instance = facts.instances[i].clone();
                 prop_assert!(instance.ending.is_none(), "told once");
                 let drained = instance.drain.is_some_and(|d| d.idle || now >= d.deadline);
-                let serves = instance.role == Role::Main && instance.is_proven();
+                let serves = instance.role == Role::Main && instance.is_proven() && !instance.suspended;
                 rude = matches!(why, Why::Deleted | Why::Unhealthy | Why::Surplus);
                 prop_assert!(!serves || drained || rude, "drained before it is ended");
                 if why == Why::Replaced {
                     prop_assert_eq!(facts.good, facts.active, "only for one that is good");
                 }
+                facts.instances[i].suspended = false;
                 facts.instances[i].ending = Some(EndingFacts { kill_at: now + Duration::seconds(20), killed: false });
                 if why.is_wish() {
                     self.told.insert(id);
@@ -378,7 +411,7 @@ impl World {
         }
         let back_to = match self.served.contains(&id) {
             false => facts.active,
-            true if facts.active == Some(buried.revision) => facts.good,
+            true if facts.active == Some(buried.revision) => self.fallback.take().or(facts.good),
             true => None,
         };
         match back_to.filter(|back_to| *back_to != buried.revision) {
@@ -427,6 +460,7 @@ proptest! {
             }
         }
         // From here on the world is kind: good revisions come up, time passes.
+        world.happen(&Happening::Wake);
         for _ in 0..400 {
             world.settle()?;
             if world.gone {

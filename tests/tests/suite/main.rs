@@ -21,6 +21,8 @@ mod lifecycle;
 mod policies;
 mod policy_rollout;
 mod postgres;
+mod rollouts;
+mod sleep;
 mod tokens;
 mod upgrade;
 mod wrong_input;

@@ -64,7 +64,7 @@ pub struct PushArgs {
 pub async fn run(global: &Global, args: PushArgs) -> Result<(), Failure> {
     let module = Module::read(&args.file)?;
     World::of(&inspect(&module.bytes).exports)
-        .map_err(|error| Failure::usage(format!("{} is no policy: {error}", args.file.display())))?;
+        .map_err(|error| Failure::usage(format!("cannot push {}: {error}", args.file.display())))?;
     let signature = match &args.key {
         Some(key) => {
             let (envelope, _) = args.signing.sign(&module, key)?;
@@ -100,9 +100,8 @@ pub async fn run(global: &Global, args: PushArgs) -> Result<(), Failure> {
         }
     };
     progress.clear();
-    let pushed = pushed.map_err(|error| {
-        Failure::failed(format!("cannot push to {}: {:#}", args.reference, anyhow::Error::from(error)))
-    })?;
+    let pushed = pushed
+        .map_err(|error| Failure::failed(format!("cannot push to {}: {}", args.reference, error.with_causes())))?;
     let pinned = args.reference.pin(&pushed.manifest);
     if global.json {
         output::json(

@@ -135,6 +135,7 @@ impl Work<'_> {
     pub(in crate::lifecycle) fn revision_is_gone(&mut self, digest: Digest, now: OffsetDateTime) {
         tracing::warn!(workspace = %self.workspace.slug, revision = %digest.short(), "a stored revision is gone");
         self.progress.good.retain(|good| *good != digest);
+        self.progress.fallback = self.progress.fallback.filter(|fallback| *fallback != digest);
         let status = self.status();
         if status.active_revision == Some(digest) {
             status.active_revision = None;
@@ -155,7 +156,7 @@ impl Work<'_> {
         let (active, good) = (self.workspace.status.active_revision, self.progress.good.last().copied());
         let back_to = match was_serving {
             false => active,
-            true if active == Some(revision) => good,
+            true if active == Some(revision) => self.progress.fallback.take().or(good),
             true => None,
         };
         match back_to.filter(|back_to| *back_to != revision) {

@@ -148,6 +148,9 @@ impl Work<'_> {
         });
         let took = report.started.as_ref().map_or(0, |started| started.ms);
         if !stands_by {
+            if let Some(before) = self.workspace.status.active_revision.filter(|before| *before != revision) {
+                self.progress.fallback = Some(before);
+            }
             let status = self.status();
             status.active_revision = Some(revision);
             status.retry_at = None;
@@ -161,7 +164,7 @@ impl Work<'_> {
         let adopted = match self.live.instances.get_mut(&id) {
             Some(live) => {
                 let door = live.process.as_ref().map(|process| process.door());
-                live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision }));
+                live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision, resumed: 0 }));
                 live.serving_since = Some(now);
                 live.next_probe = now + BAKE_CHECK_PAUSE;
                 live.permit = None;
@@ -186,7 +189,9 @@ impl Work<'_> {
 
     /// Forgets old revisions, but none that something may return to.
     async fn prune_revisions(&self, serving: Digest) -> Result<(), Trouble> {
-        let others = [self.progress.rendered, self.workspace.status.failed_revision, self.workspace.spec.pinned];
+        let status = &self.workspace.status;
+        let others =
+            [self.progress.rendered, self.progress.fallback, status.failed_revision, self.workspace.spec.pinned];
         let mut in_use: Vec<Digest> = others.into_iter().flatten().chain([serving]).collect();
         in_use.extend(&self.progress.good);
         Ok(self.shared.registry.prune_revisions(self.id(), &in_use).await?)

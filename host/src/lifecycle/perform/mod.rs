@@ -33,6 +33,8 @@ impl Work<'_> {
             Step::Retire(id) => self.retire(id, facts, now),
             Step::Readmit(id) => self.readmit(id),
             Step::Cut(id) => self.cut(id, now),
+            Step::Suspend(id) => self.suspend(id).await,
+            Step::Resume(id) => self.resume(id, now),
             Step::Confirm => self.confirm(),
             Step::Terminate(id, why) => self.terminate(id, why, now).await?,
             Step::Kill(id) => self.kill(id).await,
@@ -83,6 +85,7 @@ impl Work<'_> {
     fn confirm(&mut self) {
         let Some(active) = self.workspace.status.active_revision else { return };
         crashpoint!("confirm.before");
+        self.progress.fallback = None;
         let good = &mut self.progress.good;
         good.retain(|revision| *revision != active);
         good.push(active);

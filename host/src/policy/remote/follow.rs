@@ -176,13 +176,13 @@ impl Remote {
             // What a digest names does not change: a pinned module needs no registry once it is here.
             let current = match reference.pinned() {
                 Some(pinned) => pinned.to_owned(),
-                None => self.registries.digest(reference).await.map_err(|error| chain(&error))?,
+                None => self.registries.digest(reference).await.map_err(|error| error.with_causes())?,
             };
             if current == entry.manifest {
                 return Ok(entry.module);
             }
         }
-        let pulled = self.registries.pull(reference).await.map_err(|error| chain(&error))?;
+        let pulled = self.registries.pull(reference).await.map_err(|error| error.with_causes())?;
         // Megabytes to a disk, and waiting for them to be there.
         let (kept, to_keep) = (self.kept.clone(), reference.clone());
         let entry = blocking(move || kept.put(&to_keep, &pulled)).await;
@@ -194,19 +194,4 @@ impl Remote {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (OciReference, RemoteModule)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        source = inner.source();
-    }
-    text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

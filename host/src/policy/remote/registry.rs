@@ -10,7 +10,7 @@ use oci_client::{
     Client,
     client::{ClientConfig, ClientProtocol, Config, ImageLayer},
     errors::OciDistributionError,
-    manifest::{OciImageManifest, WASM_LAYER_MEDIA_TYPE},
+    manifest::{OCI_IMAGE_MEDIA_TYPE, OciImageManifest, WASM_LAYER_MEDIA_TYPE},
     secrets::RegistryAuth,
 };
 use orbit_engine::MAX_MODULE_BYTES;
@@ -171,7 +171,8 @@ impl Registries {
         let layers = [ImageLayer::new(module, LAYER.to_owned(), None)];
         let config = Config::new(config.into_bytes(), CONFIG.to_owned(), None);
         let annotations = signature.map(|text| BTreeMap::from([(SIGNATURE.to_owned(), text)]));
-        let manifest = OciImageManifest::build(&layers, &config, annotations);
+        let mut manifest = OciImageManifest::build(&layers, &config, annotations);
+        manifest.media_type = Some(OCI_IMAGE_MEDIA_TYPE.to_owned());
         within(client.push(reference.inner(), &layers, config, &auth, Some(manifest))).await?;
         let manifest = within(client.fetch_manifest_digest(reference.inner(), &auth)).await?;
         Ok(Pushed { manifest, module: digest })
@@ -193,6 +194,23 @@ impl Registries {
 
 async fn within<R>(asked: impl Future<Output = Result<R, OciDistributionError>>) -> Result<R, RegistryError> {
     tokio::time::timeout(WHOLE, asked).await.map_err(|_| RegistryError::Timeout)?.map_err(RegistryError::from)
+}
+
+impl RegistryError {
+    /// With what caused it, each said once, on one line.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(inner) = source {
+            let said = inner.to_string();
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            source = inner.source();
+        }
+        text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
 }
 
 impl From<OciDistributionError> for RegistryError {
