@@ -69,6 +69,7 @@ async fn files_are_backed_up_while_they_are_written_and_restored_in_place_and_el
     sqlite(&daemon, "acme", "CREATE TABLE entities (name TEXT)");
     sqlite(&daemon, "acme", "INSERT INTO entities VALUES ('one')");
     let load = load(&daemon, "acme", "/who");
+    load.more(10).await;
     let first = cli(&daemon, &["backup", "create", "acme"]);
     let id = text(&first["id"]);
     assert_eq!((&first["database"], &first["reason"]), (&json!("sqlite"), &json!("asked")));
@@ -76,6 +77,7 @@ async fn files_are_backed_up_while_they_are_written_and_restored_in_place_and_el
 
     cli(&daemon, &["backup", "restore", "acme", &id, "--yes"]);
     assert_eq!(sqlite(&daemon, "acme", "SELECT name FROM entities"), "one", "as it was then");
+    load.more(10).await;
     let report = load.stop().await;
     println!("a restore in place: {report:?}");
     assert_eq!(report.failed, 0, "requests are held for it: {report:?}");
