@@ -60,6 +60,10 @@ pub fn create(folder: &Path, name: &str, world: World, language: Language) -> Re
         World::Authorizer => "[[authorizer]]",
         World::Renderer => "[renderer]",
     };
+    let class = match language {
+        Language::Rust => "",
+        Language::Js | Language::Python => "\nclass = \"language\"              # it carries an interpreter",
+    };
     let shown_setup: String = setup.iter().map(|line| format!("{line}\n")).collect();
     let filled = |text: &str| {
         text.replace("{{name}}", name)
@@ -67,6 +71,7 @@ pub fn create(folder: &Path, name: &str, world: World, language: Language) -> Re
             .replace("{{world}}", world.name())
             .replace("{{lang}}", language.name())
             .replace("{{table}}", table)
+            .replace("{{class}}", class)
             .replace("{{setup}}", &shown_setup)
             .replace("{{files}}", files)
     };

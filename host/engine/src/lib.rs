@@ -37,7 +37,7 @@ pub use inspect::{Inspection, inspect};
 pub use limits::Limits;
 pub use policy::{
     About, Authorizer, AuthorizerDecision, AuthorizerRequest, Inputs, RenderedConfig, Renderer, RendererRequest,
-    Router, RouterDecision, RouterRequest, Terms,
+    Router, RouterDecision, RouterRequest, Terms, describe,
 };
 pub use runtime::Runtime;
 pub use shape::{MAX_MODULE_BYTES, ShapeLimits};

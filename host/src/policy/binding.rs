@@ -332,11 +332,6 @@ impl LimitSettings {
     }
 }
 
-/// What a call may use where the binding says nothing.
-pub fn default_limits(world: World) -> Limits {
-    Limits::of(world)
-}
-
 /// A file that a binding names (as `key`): it must lie in the policies folder, symbolic links followed.
 fn inside(folder: &Path, key: &str, file: &Path, advice: &str) -> Result<PathBuf, String> {
     let named = file.display();

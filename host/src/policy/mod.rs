@@ -28,7 +28,7 @@ pub mod remote;
 pub mod replay;
 mod role;
 mod rollout;
-mod schema;
+pub mod schema;
 mod set;
 mod single;
 mod status;
@@ -49,7 +49,7 @@ mod testing;
 #[cfg(test)]
 mod trust_tests;
 
-pub use binding::{Class, default_limits};
+pub use binding::Class;
 pub use cache_key::load_or_create_cache_key;
 pub use decision::{
     Authorization, FailureKind, Forward, PolicyFailure, Refusal, RenderInput, Rendered, RequestFacts, Routing,

@@ -9,8 +9,8 @@ use std::{
 use orbit_engine::{Compiler, Isolation, Runtime, SPOKEN_VERSIONS};
 
 use super::{
+    Class,
     cases::{self, CaseFile, Subject},
-    default_limits,
 };
 
 /// Every release, and the SHA-256 of its `SHA256SUMS`.
@@ -126,7 +126,7 @@ fn modules_built_against_a_release_decide_as_they_did() {
             let world = compiled.world().unwrap_or_else(|error| panic!("{version} {name}: {error}"));
             let text = &fixtures[&name.replace(".wasm", ".test.toml")];
             let cases = CaseFile::parse(std::str::from_utf8(text).expect("text")).expect("cases");
-            let limits = default_limits(world);
+            let limits = Class::Policy.default_limits(world);
             let subject =
                 Subject { compiler: &compiler, compiled: &compiled, world, settings: "{}", limits, tier: &tier };
             let report = cases::run(&subject, &cases).expect("run");

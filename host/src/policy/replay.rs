@@ -230,13 +230,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::policy::{default_limits, testing};
+    use crate::policy::{Class, testing};
 
     fn candidate(bytes: &[u8], world: World) -> Single {
         let compiler =
             Compiler::new(Runtime::start().expect("an engine"), Isolation::InProcess, None).expect("a compiler");
         let compiled = compiler.compile(bytes).expect("compiled");
-        Single::load(&compiler, &compiled, world, "{}", default_limits(world)).expect("loaded")
+        Single::load(&compiler, &compiled, world, "{}", Class::Policy.default_limits(world)).expect("loaded")
     }
     fn record(binding: &str, decision: serde_json::Value) -> serde_json::Value {
         let digest = crate::ids::Digest::of(b"m").to_string();

@@ -36,6 +36,20 @@ impl Single {
         })
     }
 
+    /// What a compiled module says of itself, before it sees any settings.
+    ///
+    /// # Errors
+    /// It is of another world, or its description breaks the contract.
+    pub fn describe(
+        compiler: &Compiler,
+        compiled: &Compiled,
+        world: World,
+        limits: Limits,
+    ) -> Result<About, LoadError> {
+        let terms = Terms { settings: "", limits, slots: Arc::new(Slots::unshared()) };
+        orbit_engine::describe(compiler, compiled, world, &terms)
+    }
+
     /// What it says of itself.
     pub fn about(&self) -> &About {
         match self {

@@ -98,6 +98,38 @@ fn all_three_worlds_answer() {
     assert!(policies.render(&input).expect("rendered").app_config.contains_key("app"));
 }
 
+#[tokio::test]
+async fn of_a_chain_of_authorizers_all_must_allow_and_the_first_one_s_user_counts() {
+    let folder = Folder::new();
+    for (name, bytes) in [
+        ("bob.wasm", testing::authorizer("user:default/bob")),
+        ("no.wasm", testing::denying_authorizer("not today")),
+        ("trap.wasm", testing::trapping_authorizer()),
+    ] {
+        folder.write(name, bytes);
+    }
+    let policies = folder.open();
+    let (workspace, tier): (Slug, TierName) = ("acme".parse().expect("a slug"), pro());
+    let headers = http::HeaderMap::new();
+    for (chain, expected) in [
+        (["a.wasm", "bob.wasm"], "alice"),
+        (["bob.wasm", "a.wasm"], "bob"),
+        (["a.wasm", "no.wasm"], "not today"),
+        (["no.wasm", "trap.wasm"], "not today"),
+        (["trap.wasm", "a.wasm"], "Trap"),
+        (["a.wasm", "trap.wasm"], "Trap"),
+    ] {
+        let bindings = chain.map(|module| format!("[[authorizer]]\nmodule = \"{module}\"\n")).join("");
+        folder.write("pro.toml", TIER.replace("[[authorizer]]\nmodule = \"a.wasm\"\n", &bindings));
+        assert!(policies.reload().await.expect("it looks").refused.is_empty(), "{chain:?}");
+        let facts =
+            RequestFacts { workspace: &workspace, tier: &tier, method: "GET", path: "/", query: "", headers: &headers };
+        let set = policies.snapshot();
+        let said = set.tier(&tier).expect("the tier").authorize(&facts, None, &Map::new());
+        assert!(format!("{said:?}").contains(expected), "{chain:?}: {said:?}");
+    }
+}
+
 #[test]
 fn an_answer_that_breaks_the_contract_is_a_failure() {
     let folder = Folder::new();

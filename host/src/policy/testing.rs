@@ -34,6 +34,22 @@ pub fn authorizer(user: &str) -> Vec<u8> {
     module("authorizer", "authorization", "authorize", "i32", &body, user)
 }
 
+/// An authorizer that denies with 403 and this reason (at most 60 ASCII characters).
+pub fn denying_authorizer(reason: &str) -> Vec<u8> {
+    // ok(deny { status, reason }) at 1024.
+    let body = format!(
+        "(i32.store8 (i32.const 1028) (i32.const 1)) (i32.store16 (i32.const 1032) (i32.const 403))
+         (i32.store (i32.const 1036) (i32.const 600)) (i32.store (i32.const 1040) (i32.const {}))",
+        reason.len()
+    );
+    module("authorizer", "authorization", "authorize", "i32", &body, reason)
+}
+
+/// An authorizer that traps.
+pub fn trapping_authorizer() -> Vec<u8> {
+    module("authorizer", "authorization", "authorize", "i32", "(unreachable)", "")
+}
+
 /// A renderer that renders `config`.
 pub fn renderer(config: &str) -> Vec<u8> {
     // ok(rendered { app-config, … }) at 1024.

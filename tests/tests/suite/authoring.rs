@@ -230,6 +230,12 @@ fn check_says_in_a_sentence_what_is_wrong_with_a_module() {
         &["check", &router, "--settings", "settings.toml"],
         &["it refuses them", "timeouts_ms names \"kubernetes\""],
     );
+    desk.write("settings.toml", "plugins = \"catalog\"\n");
+    desk.bad(
+        1,
+        &["check", &router, "--settings", "settings.toml"],
+        &["they don't fit its schema", "plugins: ", "array"],
+    );
     desk.write("settings.toml", "plugins = [\"catalog\"]\n");
     let checked = desk.json(&["check", &router, "--settings", "settings.toml"]);
     assert_eq!(checked["about"]["name"], "route-plugins");

@@ -75,25 +75,10 @@ fn load<P: bindings::World + Sync>(
     world: World,
     terms: Terms<'_>,
 ) -> Result<Policy<P>, LoadError> {
-    world.check(&compiled.exports)?;
-    let runtime = compiler.runtime().clone();
-    let mismatch = |error: wasmtime::Error| {
-        LoadError::World(format!("it does not have the functions of a {}: {error:#}", world.name()))
-    };
-    let pre: InstancePre<State> = runtime.linker.instantiate_pre(&compiled.component).map_err(mismatch)?;
-    let pre = P::new(pre).map_err(mismatch)?;
-    let sandboxes = Sandboxes::new(runtime, terms.limits, terms.slots);
-    let at_load = Limits { budget: LOAD_BUDGET, result_bytes: LOAD_RESULT_BYTES, ..terms.limits };
-    let said = sandboxes
-        .ask(&at_load, |store| pre.describe(store))
-        .map_err(|error| LoadError::Call { call: "describe", error })?;
-    if said.settings_schema.len() > MAX_SCHEMA_BYTES {
-        return Err(LoadError::Description(format!("its settings schema is longer than {MAX_SCHEMA_BYTES} bytes")));
-    }
-    let about = About { name: said.name, version: said.version, settings_schema: said.settings_schema };
-    about.check()?;
+    let (pre, said, about) = described::<P>(compiler, compiled, world, &terms)?;
+    let sandboxes = Sandboxes::new(compiler.runtime().clone(), terms.limits, terms.slots);
     let configured = sandboxes
-        .ask(&at_load, |store| pre.configure(store, terms.settings))
+        .ask(&at_load(terms.limits), |store| pre.configure(store, terms.settings))
         .map_err(|error| LoadError::Call { call: "configure", error })?
         .map_err(|reason| LoadError::Settings(sentence(&reason)))?;
     if configured.settings.len() > MAX_PREPARED_BYTES {
@@ -103,6 +88,48 @@ fn load<P: bindings::World + Sync>(
     }
     let inputs = Inputs::parse(said.inputs.iter().chain(&configured.inputs), world)?;
     Ok(Policy { sandboxes, pre, about, inputs, settings: configured.settings })
+}
+
+/// What a module says of itself, before it sees any settings.
+///
+/// # Errors
+/// It is of another world, or its description breaks the contract.
+pub fn describe(compiler: &Compiler, compiled: &Compiled, world: World, terms: &Terms<'_>) -> Result<About, LoadError> {
+    Ok(match world {
+        World::Router => described::<router::RouterPre<State>>(compiler, compiled, world, terms)?.2,
+        World::Authorizer => described::<authorizer::AuthorizerPre<State>>(compiler, compiled, world, terms)?.2,
+        World::Renderer => described::<renderer::RendererPre<State>>(compiler, compiled, world, terms)?.2,
+    })
+}
+
+fn described<P: bindings::World + Sync>(
+    compiler: &Compiler,
+    compiled: &Compiled,
+    world: World,
+    terms: &Terms<'_>,
+) -> Result<(P, bindings::Described, About), LoadError> {
+    world.check(&compiled.exports)?;
+    let runtime = compiler.runtime().clone();
+    let mismatch = |error: wasmtime::Error| {
+        LoadError::World(format!("it does not have the functions of a {}: {error:#}", world.name()))
+    };
+    let pre: InstancePre<State> = runtime.linker.instantiate_pre(&compiled.component).map_err(mismatch)?;
+    let pre = P::new(pre).map_err(mismatch)?;
+    let said = Sandboxes::new(runtime, terms.limits, terms.slots.clone())
+        .ask(&at_load(terms.limits), |store| pre.describe(store))
+        .map_err(|error| LoadError::Call { call: "describe", error })?;
+    if said.settings_schema.len() > MAX_SCHEMA_BYTES {
+        return Err(LoadError::Description(format!("its settings schema is longer than {MAX_SCHEMA_BYTES} bytes")));
+    }
+    let about =
+        About { name: said.name.clone(), version: said.version.clone(), settings_schema: said.settings_schema.clone() };
+    about.check()?;
+    Ok((pre, said, about))
+}
+
+/// The two calls at load have their own budget.
+fn at_load(limits: Limits) -> Limits {
+    Limits { budget: LOAD_BUDGET, result_bytes: LOAD_RESULT_BYTES, ..limits }
 }
 
 /// A guest's text for a log line: short, on one line.

@@ -11,7 +11,13 @@ use super::{
     Failure, Global, output,
     workbench::{Module, Workbench, settings},
 };
-use crate::{ids::Digest, policy::Single};
+use crate::{
+    ids::Digest,
+    policy::{
+        Class, Single,
+        schema::{self, Complaint},
+    },
+};
 
 const EXAMPLES: &str = "\
 Looks at a module as a daemon would: reads it, compiles it in a limited process, lets it describe itself and take its settings.
@@ -124,7 +130,11 @@ fn look(
         return Err(("file", format!("it ends early or is damaged: {reason}. Is it complete?")));
     }
     let digest = Digest::of(&module.bytes);
-    ok("file", format!("{} bytes of at most {MAX_MODULE_BYTES}, digest {}", module.bytes.len(), digest.short()));
+    let class = module.class();
+    ok(
+        "file",
+        format!("{} bytes of at most {}, digest {}", module.bytes.len(), class.shape().module_bytes, digest.short()),
+    );
     if !seen.component {
         return Err(("shape", "this is a core WebAssembly module, not a component: `orbitd policy build` makes one, and so does `wasm-tools component new`".into()));
     }
@@ -156,33 +166,51 @@ fn look(
     ok(
         "shape",
         format!(
-            "{} functions in {} core modules, {} bytes of code; {} KiB of memory at the start",
+            "{} functions in {} core modules, {} bytes of code; {} KiB of memory at the start{}",
             seen.functions,
             seen.core_modules,
             seen.code_bytes,
-            seen.initial_memory_bytes >> 10
+            seen.initial_memory_bytes >> 10,
+            if class == Class::Language {
+                "; it carries an interpreter: bind it with class = \"language\""
+            } else {
+                ""
+            }
         ),
     );
     ok("compile", format!("{:.0} ms, in a process with limits", took.as_secs_f64() * 1e3));
-    let policy = match Single::load(&bench.compiler, &compiled, world, settings, module.class().default_limits(world)) {
-        Ok(policy) => policy,
-        Err(LoadError::Settings(reason)) if given => return Err(("settings", format!("it refuses them: {reason}"))),
+    let limits = class.default_limits(world);
+    let about =
+        Single::describe(&bench.compiler, &compiled, world, limits).map_err(|error| ("describe", error.to_string()))?;
+    checked.about = json!({
+        "name": about.name, "version": about.version,
+        "settings_schema": serde_json::from_str::<Value>(&about.settings_schema).unwrap_or(Value::Null),
+    });
+    ok("describe", format!("{} {}, {}", about.name, about.version, described(&about.settings_schema)?));
+    let refused = match (fits(&about.settings_schema, settings)?, given) {
+        (Some(misfits), true) => return Err(("settings", format!("they don't fit its schema: {misfits}"))),
+        (Some(misfits), false) => Some(misfits),
+        (None, _) => None,
+    };
+    let policy = match refused {
+        None => Single::load(&bench.compiler, &compiled, world, settings, limits),
+        Some(misfits) => Err(LoadError::Settings(misfits)),
+    };
+    match policy {
+        Ok(policy) => {
+            checked.about["inputs"] = json!(policy.inputs());
+            ok("settings", format!("taken; with them it is passed {}", named(&policy.inputs())));
+            Ok(())
+        }
+        Err(LoadError::Settings(reason)) if given => Err(("settings", format!("it refuses them: {reason}"))),
         // Not the module's fault: it has none yet.
         Err(LoadError::Settings(reason)) => {
             let text = format!("not checked: it needs some ({reason}); pass them with --settings FILE");
             looks.push(Look { check: "settings", outcome: Outcome::Skipped, text });
-            return Ok(());
+            Ok(())
         }
-        Err(error) => return Err(("describe", error.to_string())),
-    };
-    let about = policy.about();
-    checked.about = json!({
-        "name": about.name, "version": about.version, "inputs": policy.inputs(),
-        "settings_schema": serde_json::from_str::<Value>(&about.settings_schema).unwrap_or(Value::Null),
-    });
-    ok("describe", format!("{} {}; it is passed {}", about.name, about.version, named(&policy.inputs())));
-    ok("settings", schema(&about.settings_schema)?);
-    Ok(())
+        Err(error) => Err(("settings", error.to_string())),
+    }
 }
 
 fn version(seen: &Inspection) -> &str {
@@ -193,16 +221,41 @@ fn version(seen: &Inspection) -> &str {
         .unwrap_or("?")
 }
 
-/// What the schema says, in a line; broken JSON is the author's mistake, and a daemon would take it.
-fn schema(text: &str) -> Result<String, Refused> {
-    if text.is_empty() {
-        return Ok("taken; it describes none (no schema)".into());
+/// Which settings there are, in a few words.
+fn described(schema: &str) -> Result<String, Refused> {
+    if schema.is_empty() {
+        return Ok("without a schema of its settings".into());
     }
-    let schema: Value = serde_json::from_str(text)
-        .map_err(|error| ("settings", format!("its settings schema is not JSON: {error}")))?;
+    let schema: Value = serde_json::from_str(schema)
+        .map_err(|error| ("describe", format!("its settings schema is not JSON: {error}")))?;
     let properties = schema.get("properties").and_then(Value::as_object);
     let keys: Vec<&str> = properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-    Ok(format!("taken; its schema has {}", if keys.is_empty() { "no properties".into() } else { keys.join(", ") }))
+    Ok(format!("settings: {}", if keys.is_empty() { "none named".into() } else { keys.join(", ") }))
+}
+
+/// Where settings don't fit the schema, as the loader would say it.
+fn fits(schema: &str, settings: &str) -> Result<Option<String>, Refused> {
+    let settings: Value = serde_json::from_str(settings).unwrap_or(Value::Null);
+    match schema::check(schema, &settings) {
+        Ok(()) => Ok(None),
+        Err(Complaint::Schema(why)) => Err(("describe", format!("its settings schema is no valid schema: {why}"))),
+        Err(Complaint::Settings { misfits, more }) => {
+            let mut told: Vec<String> = misfits
+                .iter()
+                .map(|misfit| {
+                    if misfit.at.is_empty() {
+                        misfit.why.clone()
+                    } else {
+                        format!("{}: {}", misfit.at.join("."), misfit.why)
+                    }
+                })
+                .collect();
+            if more > 0 {
+                told.push(format!("and {more} more"));
+            }
+            Ok(Some(told.join("; ")))
+        }
+    }
 }
 
 fn named(inputs: &[String]) -> String {
@@ -222,7 +275,7 @@ fn print(global: &Global, module: &Module, seen: &Inspection, checked: &Checked,
     if global.json {
         output::json(&json!({
             "file": module.path, "digest": Digest::of(&module.bytes), "ok": refused.is_none(), "refused": refused,
-            "world": checked.world, "spoken_versions": SPOKEN_VERSIONS, "about": checked.about,
+            "world": checked.world, "class": module.class(), "spoken_versions": SPOKEN_VERSIONS, "about": checked.about,
             "inspection": seen, "checks": checked.looks,
         }));
         return;

@@ -103,6 +103,8 @@ fn show(global: &Global, item: &Value) {
 fn line(item: &Value) -> String {
     let Ok(record) = serde_json::from_value::<Record>(item.clone()) else { return output::clean(&item.to_string()) };
     let time = record.time.to_offset(time::UtcOffset::UTC);
+    // Milliseconds are enough for a person.
+    let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
     let time = OffsetDateTime::format(time, &Rfc3339).unwrap_or_default();
     let reason = item["reason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let mode = if record.mode == "active" { String::new() } else { format!(" [{}]", record.mode) };

@@ -58,7 +58,8 @@ fn show(global: &Global, status: &Value) {
     output::line(format!("set {}, since {}\n", status["set_version"], since(&status["active_since"], now)));
     output::line(table(status, now));
     for remark in remarks(status) {
-        output::line(format!("\n{}", output::clean(&remark)));
+        let lines: Vec<String> = remark.lines().map(output::clean).collect();
+        output::line(format!("\n{}", lines.join("\n")));
     }
     let events = status["events"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !events.is_empty() {
@@ -112,6 +113,9 @@ fn table(status: &Value, now: OffsetDateTime) -> String {
             let named = items(&next["workspaces"]).count();
             let beside = if named > 0 { format!(" + {named} named") } else { String::new() };
             let mut how = vec![format!("{mode} {}{beside}", text(&next["share"]))];
+            if next["digest"] == binding["digest"] {
+                how.push("the same module with other settings or limits".to_owned());
+            }
             how.extend(health(next));
             let differences = &next["differences"];
             if differences.is_object() {

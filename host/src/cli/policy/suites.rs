@@ -49,8 +49,9 @@ pub fn find(target: &Path) -> Result<Vec<Suite>, Failure> {
 }
 
 fn suite(path: PathBuf, module: Option<PathBuf>) -> Result<Suite, Failure> {
-    let cases = CaseFile::read(&path).map_err(Failure::usage)?;
+    let mut cases = CaseFile::read(&path).map_err(Failure::usage)?;
     let folder = path.parent().unwrap_or(Path::new("."));
+    cases.read_texts(folder).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let named = cases.module.as_ref().map(|module| folder.join(module));
     let module = module.or(named).or_else(|| {
         let stem = path.file_name()?.to_str()?.strip_suffix(".toml")?;

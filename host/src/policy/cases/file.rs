@@ -1,6 +1,9 @@
 //! The format of a case file, and a case with everything that the file's top fills in.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,6 +18,8 @@ use crate::{
 pub const MAX_CASES: usize = 1_000;
 /// Bytes of a file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Bytes of a text of `settings_files`; as for a binding.
+const MAX_TEXT_BYTES: u64 = 512 << 10;
 const EXPECTATIONS: &str = "forward, refuse, allow, deny, render, fail or refuse_settings";
 
 /// A file of cases.
@@ -27,6 +32,12 @@ pub struct CaseFile {
     /// Of every case that has none of its own. Without: the binding's, or what `policy test --settings` names.
     #[serde(default)]
     settings: Option<toml::Table>,
+    /// Texts that become settings, as a binding names them: what the author tries out. A daemon has the binding's instead.
+    #[serde(default)]
+    settings_files: BTreeMap<String, PathBuf>,
+    /// These and `settings` together, as JSON text, once they were read.
+    #[serde(skip)]
+    with_texts: Option<String>,
     #[serde(default)]
     request: RequestPart,
     #[serde(default)]
@@ -96,6 +107,31 @@ impl CaseFile {
         Ok((Self::parse(&text).map_err(named)?, Digest::of(text.as_bytes())))
     }
 
+    /// Reads the texts of `settings_files`, relative to `folder`, for a run without a binding.
+    ///
+    /// # Errors
+    /// One can't be read, is too long, or stands among the settings, too.
+    pub fn read_texts(&mut self, folder: &Path) -> Result<(), String> {
+        if self.settings_files.is_empty() {
+            return Ok(());
+        }
+        let mut settings = self.settings.clone().map_or(Ok(Map::new()), |table| object(&table, "settings"))?;
+        for (key, file) in &self.settings_files {
+            let path = folder.join(file);
+            let no = |reason: String| format!("settings_files.{key}: {} {reason}", path.display());
+            let length = std::fs::metadata(&path).map_err(|error| no(format!("can't be read: {error}")))?.len();
+            if length > MAX_TEXT_BYTES {
+                return Err(no(format!("is {length} bytes long, {MAX_TEXT_BYTES} are allowed")));
+            }
+            let text = std::fs::read_to_string(&path).map_err(|error| no(format!("can't be read: {error}")))?;
+            if settings.insert(key.clone(), text.into()).is_some() {
+                return Err(no("is also in settings: keep one".into()));
+            }
+        }
+        self.with_texts = Some(Value::Object(settings).to_string());
+        Ok(())
+    }
+
     /// From text.
     ///
     /// # Errors
@@ -142,7 +178,13 @@ impl CaseFile {
         }
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let plugin = own.plugin.as_ref().or(top.plugin.as_ref()).filter(|plugin| !plugin.is_empty());
-        let settings = case.settings.as_ref().or(self.settings.as_ref());
+        let text = |table| object(table, "settings").map(|map| Value::Object(map).to_string());
+        let settings = match (&case.settings, &self.settings) {
+            (Some(own), _) => Some(text(own)?),
+            // Whole or not at all: without its texts the rest of the settings makes no sense.
+            (None, _) if !self.settings_files.is_empty() => self.with_texts.clone(),
+            (None, top) => top.as_ref().map(text).transpose()?,
+        };
         let config = |own: &Option<toml::Table>, top: &Option<toml::Table>, at| {
             own.as_ref().or(top.as_ref()).map_or(Ok(Map::new()), |table| object(table, at))
         };
@@ -152,9 +194,7 @@ impl CaseFile {
         let public_url = case.config.public_url.as_ref().or(self.config.public_url.as_ref());
         Ok(Case {
             name: case.name.clone(),
-            settings: settings
-                .map(|table| object(table, "settings").map(|map| Value::Object(map).to_string()))
-                .transpose()?,
+            settings,
             workspace: own.workspace.clone().or_else(|| top.workspace.clone()).map_or_else(default_workspace, Ok)?,
             tier: own.tier.clone().or_else(|| top.tier.clone()),
             method: own.method.clone().or_else(|| top.method.clone()).unwrap_or_else(|| "GET".into()),
@@ -207,6 +247,22 @@ mod tests {
             (cases[1].settings.as_deref(), &cases[1].headers["x-a"]),
             (Some("{}"), &http::HeaderValue::from_static("2"))
         );
+    }
+
+    #[test]
+    fn texts_stand_in_for_a_bindings_only_where_there_is_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("a.rego"), "package a").expect("written");
+        let text =
+            "settings_files = { policy = \"a.rego\" }\n[settings]\nx = 1\n[[case]]\nname = \"a\"\nexpect.allow = {}\n";
+        let mut file = CaseFile::parse(text).expect("a file");
+        assert_eq!(file.cases().expect("cases")[0].settings, None, "a daemon has the binding's");
+        file.read_texts(dir.path()).expect("read");
+        assert_eq!(file.cases().expect("cases")[0].settings.as_deref(), Some(r#"{"x":1,"policy":"package a"}"#));
+        let mut file = CaseFile::parse(&text.replace("x = 1", "policy = \"\"")).expect("a file");
+        assert!(file.read_texts(dir.path()).expect_err("twice").contains("keep one"));
+        std::fs::remove_file(dir.path().join("a.rego")).expect("removed");
+        assert!(file.read_texts(dir.path()).expect_err("gone").contains("a.rego"));
     }
 
     #[test]

@@ -134,7 +134,7 @@ mod tests {
     use orbit_engine::{Isolation, Runtime};
 
     use super::*;
-    use crate::policy::{binding::default_limits, testing};
+    use crate::policy::{Class, testing};
 
     fn results(module: &[u8], world: World, cases: &str) -> Vec<(bool, String)> {
         let compiler =
@@ -146,7 +146,7 @@ mod tests {
             compiled: &compiled,
             world,
             settings: "{}",
-            limits: default_limits(world),
+            limits: Class::Policy.default_limits(world),
             tier: &tier,
         };
         let report = run(&subject, &CaseFile::parse(cases).expect("cases")).expect("run");

@@ -109,7 +109,7 @@ pub enum Decision {
     /// A renderer's. Its inputs are the workspace's config, which is not logged.
     Render {
         /// Of the config it made.
-        digest: Digest,
+        config_digest: Digest,
         /// Which it starts.
         plugins: Vec<String>,
     },
@@ -161,7 +161,7 @@ impl std::fmt::Display for Decision {
             Self::Forward { plugin, .. } => write!(f, "forward {plugin}"),
             Self::Refuse { status, .. } | Self::Deny { status, .. } => write!(f, "{} {status}", self.word()),
             Self::Allow { user, .. } => write!(f, "allow {user}"),
-            Self::Render { digest, .. } => write!(f, "render {}", digest.short()),
+            Self::Render { config_digest, .. } => write!(f, "render {}", config_digest.short()),
             Self::Fail { kind, .. } => write!(f, "fail {}", kind.as_str()),
         }
     }
@@ -194,7 +194,7 @@ impl From<&Rendered> for Decision {
     fn from(rendered: &Rendered) -> Self {
         let config = Value::Object(rendered.app_config.clone()).to_string();
         Self::Render {
-            digest: Digest::of(config.as_bytes()),
+            config_digest: Digest::of(config.as_bytes()),
             plugins: rendered.plugins.iter().map(ToString::to_string).collect(),
         }
     }

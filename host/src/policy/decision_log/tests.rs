@@ -52,6 +52,28 @@ fn a_line_reads_back_as_a_record_and_holds_no_secret() {
 }
 
 #[test]
+fn every_kind_of_decision_reads_back() {
+    let (status, reason) = (403, "no".to_owned());
+    let plugins = vec!["app".to_owned()];
+    for decision in [
+        Decision::Forward { plugin: "catalog".into(), timeout_ms: 5 },
+        Decision::Refuse { status, reason: reason.clone() },
+        Decision::Allow { user: "user:default/a".into(), ownership: vec!["user:default/a".into()] },
+        Decision::Deny { status, reason: reason.clone() },
+        Decision::Render { config_digest: Digest::of(b"config"), plugins },
+        Decision::Fail { kind: crate::policy::FailureKind::Trap, reason },
+    ] {
+        let (recorder, _) =
+            recorder(DecisionLogSettings { file: Some("/dev/null".into()), ..DecisionLogSettings::default() });
+        recorder.tap("pro").record(|| Entry { decision: decision.clone(), view: OwnedView::default(), ..entry(0) });
+        recorder.flush(Duration::from_secs(10));
+        let line = recorder.recent().pop().expect("a line");
+        let record: Record = serde_json::from_str(&line.text).unwrap_or_else(|error| panic!("{error}: {}", line.text));
+        assert_eq!((record.decision, record.digest), (decision, Digest::of(b"module")));
+    }
+}
+
+#[test]
 fn drops_are_counted_and_told_in_the_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("decisions.jsonl");

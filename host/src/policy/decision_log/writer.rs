@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     },
     time::{Duration, Instant},
 };
@@ -22,6 +22,8 @@ use crate::policy::{metrics::LogMetrics, view::OwnedView};
 const BATCH: usize = 512;
 /// Lines that are kept for a look.
 const MAX_RECENT: usize = 500;
+/// While decisions come, it looks this often, rather than be woken for each: waking costs the request more than the entry does.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How often it looks for drops to tell of while nothing comes.
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two warnings of a file that can't be written.
@@ -75,12 +77,19 @@ impl Writer {
     /// Until the last tap is gone, and everything is written.
     pub fn run(mut self) {
         let mut file = FileState::default();
+        let mut busy = false;
         loop {
-            let first = match self.entries.recv_timeout(IDLE) {
+            let first = match self.entries.try_recv() {
                 Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) if busy => None,
+                Err(TryRecvError::Empty) => match self.entries.recv_timeout(IDLE) {
+                    Ok(message) => Some(message),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
             };
+            busy = first.is_some();
             let mut flushed = Vec::new();
             let mut text = String::new();
             let mut count = 0;
@@ -104,6 +113,9 @@ impl Writer {
             }
             self.metrics.recorded(count);
             self.write(text, count, &mut file);
+            if busy && count < BATCH as u64 && flushed.is_empty() {
+                std::thread::sleep(PAUSE);
+            }
             for done in flushed {
                 let _ = done.try_send(());
             }

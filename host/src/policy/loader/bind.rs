@@ -167,8 +167,10 @@ impl Loader {
         };
         let slots = self.slots.of(place.tier);
         let terms = Terms { settings: &version.settings, limits: version.limits, slots };
+        let about = orbit_engine::describe(&self.compiler, &code, P::WORLD, &terms).map_err(named)?;
+        // Before it sees its settings: this complaint knows key and line.
+        self.fits(P::WORLD, version, &about.settings_schema, place)?;
         let policy = P::load(&self.compiler, &code, terms).map_err(named)?;
-        self.fits(P::WORLD, version, &P::about(&policy).settings_schema, place)?;
         let policy = Arc::new(Loaded { policy, remembered: version.memory.then(Remembered::new) });
         P::alive(self).insert(key, Arc::downgrade(&policy));
         Ok(policy)

@@ -11,6 +11,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +24,8 @@ use crate::policy::decision_log::{Decision, Seen};
 const MAX_WAITING: usize = 256;
 /// Kinds of differences that are kept with an example; past it they are only counted.
 const MAX_SAMPLES: usize = 20;
+/// While comparisons come, the thread looks this often, rather than be woken for each by a request.
+const PAUSE: Duration = Duration::from_millis(2);
 /// How much less important than a request a comparison is.
 const NICE: i32 = 10;
 
@@ -97,10 +100,17 @@ impl Worker {
         thread::Builder::new().name("policy-shadow".into()).spawn(move || {
             // Without it the comparisons would only be less polite.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-            for job in queue {
-                left.fetch_sub(1, Relaxed);
-                // A panic is a bug of ours, which has printed itself; the next comparison is another one.
-                let _ = catch_unwind(AssertUnwindSafe(job));
+            while let Ok(job) = queue.recv() {
+                let mut next = Some(job);
+                while let Some(job) = next {
+                    left.fetch_sub(1, Relaxed);
+                    // A panic is a bug of ours, which has printed itself; the next comparison is another one.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
+                    next = queue.try_recv().ok().or_else(|| {
+                        thread::sleep(PAUSE);
+                        queue.try_recv().ok()
+                    });
+                }
             }
         })?;
         Ok(Arc::new(Self { jobs, waiting }))
