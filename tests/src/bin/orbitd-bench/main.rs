@@ -11,6 +11,7 @@ mod load;
 mod peers;
 mod policy;
 mod report;
+mod sleep;
 mod survival;
 
 use std::{path::PathBuf, time::Duration};
@@ -22,7 +23,7 @@ use load::{Load, Tokens};
 use peers::Nginx;
 use report::Report;
 
-const SECTIONS: [&str; 4] = ["lifecycle", "proxy", "policy", "survival"];
+const SECTIONS: [&str; 5] = ["lifecycle", "proxy", "policy", "survival", "sleep"];
 const RUNS: usize = 3;
 /// The path that is asked for: the router calls it plugin `catalog`.
 const TARGET: &str = "/api/catalog/bench";
@@ -31,7 +32,7 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let usage = "usage: orbitd-bench RESULTS.jsonl [lifecycle] [proxy] [policy] [survival]";
+    let usage = "usage: orbitd-bench RESULTS.jsonl [lifecycle] [sleep] [proxy] [policy] [survival]";
     let mut arguments = std::env::args_os().skip(1);
     let results = PathBuf::from(arguments.next().context(usage)?);
     let sections: Vec<_> = arguments.collect();
@@ -43,6 +44,9 @@ async fn main() -> Result<()> {
     }
     if wanted("lifecycle") {
         lifecycle::run(&mut report).await?;
+    }
+    if wanted("sleep") {
+        sleep::run(&mut report).await?;
     }
     if wanted("survival") {
         survival::run(&mut report).await?;
