@@ -79,6 +79,8 @@ compile >"$logs/better-sqlite3.log" 2>&1 & compiling=$!
 step app npm run build
 wait "$compiling" || { tail -n 40 "$logs/better-sqlite3.log" >&2; die 1 "better-sqlite3 could not be compiled; the whole output is in $logs/better-sqlite3.log"; }
 
+step park g++ -x c -O2 -fPIC -shared -Wall -Wextra -o packages/backend/src/park.node packages/backend/src/park.c
+
 say 'removing what only the build needs'
 node install/backend-only.js
 step prune npm prune --omit=dev --no-progress --no-audit --no-fund

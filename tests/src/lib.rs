@@ -21,6 +21,7 @@ pub mod paths;
 pub mod postgres;
 pub mod processes;
 pub mod registry;
+pub mod swap;
 pub mod tokens;
 pub mod wait;
 pub mod wire;

@@ -2,12 +2,20 @@
 
 use anyhow::{Context, Result};
 
-use crate::{guests, paths, services, stages::Stages};
+use crate::{distribution, guests, paths, services, stages::Stages};
+
+/// What to measure.
+#[derive(Debug, clap::Parser)]
+pub struct Args {
+    /// `lifecycle`, `proxy`, `policy`, `survival`; without any, everything.
+    sections: Vec<String>,
+}
 
 /// Builds and measures.
-pub fn run() -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let mut stages = Stages::default();
     stages.run("services", || services::install(services::Need::Bench))?;
+    let distribution = stages.run("distribution", distribution::install)?;
     stages.run("guest policies", || guests::run(&guests::Args { force: false, shipped: false }))?;
     stages.run("building", || {
         let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
@@ -24,8 +32,9 @@ pub fn run() -> Result<()> {
         let folder = results.parent().context("a path with a folder")?;
         std::fs::create_dir_all(folder)?;
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
+        bench.env("ORBITD_TEST_DISTRIBUTION", &distribution);
         bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
-        paths::run(bench.arg(&results))
+        paths::run(bench.arg(&results).args(&args.sections))
     })?;
     stages.summary();
     Ok(())

@@ -25,8 +25,8 @@ enum Verb {
     Demo,
     /// Sets everything up and runs the tests.
     Test(test::Args),
-    /// Measures orbitd beside nginx.
-    Bench,
+    /// Measures orbitd beside nginx, and its policies beside their peers.
+    Bench(bench::Args),
     /// Kills the daemon at all pairs of crash points, and at random under mixed operations.
     Nightly,
     /// Builds the guest policies into `policies/modules`.
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let done = match Verb::parse() {
         Verb::Demo => demo::run(),
         Verb::Test(args) => test::run(&args),
-        Verb::Bench => bench::run(),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Nightly => nightly::run(),
         Verb::Guests(args) => guests::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),

@@ -22,6 +22,7 @@ mod openapi;
 mod policies;
 mod revisions;
 mod serve;
+mod sleep;
 mod token;
 mod upgrade;
 mod wait;
@@ -134,6 +135,10 @@ pub fn admin_router(state: ApiState) -> Router {
         .route("/v1/workspaces/{slug}/rollback", post(revisions::rollback))
         .route("/v1/workspaces/{slug}/revisions", get(revisions::list))
         .route("/v1/workspaces/{slug}/revisions/{revision}", get(revisions::get))
+        .route("/v1/workspaces/{slug}/wake", post(sleep::wake))
+        .route("/v1/workspaces/{slug}/suspend", post(sleep::suspend))
+        .route("/v1/workspaces/{slug}/sleep", post(sleep::sleep))
+        .route("/v1/workspaces/{slug}/stop", post(sleep::stop))
         .route("/v1/workspaces/{slug}/events", get(events::events))
         .route("/v1/workspaces/{slug}/logs", get(logs::logs))
         .route("/v1/workspaces/{slug}/login-links", post(logins::create))

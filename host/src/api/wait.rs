@@ -77,7 +77,7 @@ fn is_settled(workspace: &Workspace) -> bool {
         return false;
     }
     let failed = |kind| status.condition(kind).is_some_and(|condition| condition.truth == Truth::False);
-    matches!(status.phase, Phase::Running | Phase::CrashLoop | Phase::Stopped)
+    matches!(status.phase, Phase::Running | Phase::Suspended | Phase::Asleep | Phase::CrashLoop | Phase::Stopped)
         || failed(ConditionKind::ConfigAccepted)
         || failed(ConditionKind::Provisioned)
 }
@@ -114,6 +114,8 @@ mod tests {
             (Phase::Provisioning, false),
             (Phase::Starting, false),
             (Phase::Running, true),
+            (Phase::Suspended, true),
+            (Phase::Asleep, true),
             (Phase::CrashLoop, true),
             (Phase::Stopped, true),
             (Phase::Deleting, false),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Digest, InstanceId, Slug, TierName, WorkspaceId},
-    model::{DesiredState, Slot, Spec, Status, Workspace},
+    model::{DesiredState, Sleep, Slot, Spec, Status, Workspace},
 };
 
 /// A workspace and what the controller remembers of it from one run of the daemon to the next.
@@ -52,6 +52,8 @@ pub struct Progress {
     pub fallback: Option<Digest>,
     /// The newest instance that ran on the database and is gone. One that is older and still serves must be started anew.
     pub tried: Option<InstanceId>,
+    /// That it sleeps.
+    pub sleep: Option<Sleep>,
 }
 
 /// A login that is to be closed.
@@ -73,6 +75,8 @@ pub struct DirectoryRow {
     pub tier: TierName,
     /// Whether its instance should run.
     pub desired: DesiredState,
+    /// Whether it sleeps.
+    pub asleep: bool,
     /// PKCS#8.
     pub signing_key: Vec<u8>,
 }
@@ -172,7 +176,7 @@ impl Registry {
     pub async fn directory_rows(&self) -> Result<Vec<DirectoryRow>, RegistryError> {
         const OPERATION: &str = "load the workspaces";
         let rows = sqlx::query(
-            "SELECT w.id, w.slug, w.spec, k.sealed FROM workspaces w JOIN signing_keys k ON k.workspace_id = w.id \
+            "SELECT w.id, w.slug, w.spec, k.sealed, w.progress FROM workspaces w JOIN signing_keys k ON k.workspace_id = w.id \
              WHERE w.deleting = 0",
         )
         .fetch_all(&self.reader)
@@ -193,6 +197,7 @@ impl Registry {
                     slug: read_id("slug", &text(1)?)?,
                     tier,
                     desired,
+                    asleep: read_json::<Progress>("progress", &text(4)?)?.sleep.is_some(),
                     signing_key: self.master_key.open("signing key", &text(3)?)?,
                 })
             })

@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{InFlight, Upstream};
+use super::{Activity, InFlight, Upstream};
 use crate::{
     identity::SigningKey,
     ids::{Slug, TierName, WorkspaceId},
@@ -24,6 +24,8 @@ pub struct Entry {
     pub tier: TierName,
     /// Signs what its Backstage believes.
     pub signing: Arc<SigningKey>,
+    /// Whether anybody uses it.
+    pub activity: Arc<Activity>,
     current: ArcSwap<Published>,
     /// `current.epoch`, stored after `current`: what tells a request that it counted itself in on an instance that had been
     /// left meanwhile.
@@ -44,6 +46,8 @@ pub enum Availability {
     Serving(Arc<Upstream>),
     /// It waits: a start or a restart is under way. The reason is for people ("starting", "new configuration").
     Held(&'static str),
+    /// It waits, and wants it awake: nobody used it for a while.
+    Asleep,
     /// 503: down by wish.
     Stopped,
     /// 503 with `Retry-After`: it does not come up. The reason may be shown to the workspace's own users.
@@ -60,7 +64,7 @@ impl PartialEq for Availability {
         match (self, other) {
             (Self::Serving(one), Self::Serving(other)) => Arc::ptr_eq(one, other),
             (Self::Held(one), Self::Held(other)) => one == other,
-            (Self::Stopped, Self::Stopped) => true,
+            (Self::Stopped, Self::Stopped) | (Self::Asleep, Self::Asleep) => true,
             (
                 Self::Unavailable { reason, retry_after },
                 Self::Unavailable { reason: other, retry_after: other_retry },
@@ -81,6 +85,22 @@ impl Entry {
             slug,
             tier,
             signing,
+            activity: Activity::new(),
+            current: ArcSwap::from_pointee(published),
+            epoch: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// The same life of the workspace in another tier: what was offered and its activity go on.
+    pub fn in_tier(&self, tier: TierName) -> Arc<Self> {
+        let published = Published { epoch: 0, availability: self.availability() };
+        Arc::new(Self {
+            id: self.id,
+            slug: self.slug.clone(),
+            tier,
+            signing: self.signing.clone(),
+            activity: self.activity.clone(),
             current: ArcSwap::from_pointee(published),
             epoch: AtomicU64::new(0),
             changes: watch::Sender::new(0),
@@ -151,7 +171,7 @@ mod tests {
 
     fn upstream() -> Arc<Upstream> {
         let door = Door::new(std::path::Path::new("/nowhere"), 1);
-        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") })
+        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 })
     }
 
     /// Invariant 6: threads count in and out as fast as they can while the entry moves between instances; whenever an instance

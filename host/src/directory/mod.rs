@@ -6,17 +6,22 @@
 //! Held ──ready──▶ Serving(instance) ◀──────────────────────────────────────┘
 //!  ▲                 │   │ green died in its bake: back to blue, one publication
 //!  └── restart ──────┘   └─ crashed ─▶ Held, or Unavailable while it waits for its next try       Stopped: down by wish
+//!
+//! Serving ──nobody uses it──▶ Asleep ──a request──▶ Serving (was suspended), or Held ──▶ Serving (was stopped)
 //! ```
 //!
 //! Invariants: one [`Entry`] per living workspace *id* (a workspace deleted and created again under its slug has a new
 //! entry); one [`Upstream`] per instance, which counts its own requests; a request counts itself in with [`Entry::enter`]
 //! and looks again whether the instance still is the offered one, so once the controller has published something else
-//! and seen the instance idle, no request is on it.
+//! and seen the instance idle, no request is on it. A request that meets its workspace asleep says so
+//! ([`Activity::want_awake`]), whatever becomes of it then.
 
+mod activity;
 mod entry;
 mod internal;
 mod upstream;
 
+pub use activity::Activity;
 pub use entry::{Availability, Entry};
 pub use internal::InternalPaths;
 pub use upstream::{Endpoint, InFlight, LongLived, Upstream};

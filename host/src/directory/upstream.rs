@@ -21,6 +21,9 @@ pub struct Endpoint {
     pub boot: InstanceId,
     /// What it runs.
     pub revision: Digest,
+    /// How often it was suspended and came back. Part of the pool's key too: an instance that slept closes the connections
+    /// that it finds old, while a request may be on its way on one.
+    pub resumed: u32,
 }
 
 /// A proven instance and what is on it now. One per instance, whichever entries point to it; while a rollout runs a workspace
@@ -154,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn requests_and_streams_count_apart_and_a_cut_ends_streams_alone() {
         let door = Door::new(std::path::Path::new("/nowhere"), 1);
-        let upstream = Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") });
+        let upstream =
+            Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 });
         let (request, other) = (upstream.count_in(), upstream.count_in());
         let stream = other.into_long_lived();
         assert_eq!((upstream.in_flight(), upstream.streams()), (1, 1));

@@ -112,6 +112,13 @@ impl Home {
         renameat(&from_dir, from_name, &to_dir, to_name).map_err(|e| self.error("rename", from, e.into()))
     }
 
+    /// Moves a directory of ours from outside into the home; what stands in it moves along.
+    pub fn receive(&self, outside: &Path, to: &str) -> Result<(), DriverError> {
+        let (to_dir, to_name) = self.parent_of(to)?;
+        renameat(rustix::fs::CWD, outside, &to_dir, to_name)
+            .map_err(|e| self.error("move a directory to", to, e.into()))
+    }
+
     /// Removes a file or a link. Fine if there is none.
     pub fn remove_file(&self, relative: &str) -> Result<(), DriverError> {
         let (parent, name) = self.parent_of(relative)?;

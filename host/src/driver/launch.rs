@@ -55,8 +55,8 @@ impl Launch {
         Self::run_dir(home, id).join("catalog")
     }
 
-    /// The start message, one line.
-    pub(super) fn message(&self) -> String {
+    /// The start message, one line. `user`: whom a warm process becomes, which could not know before.
+    pub(super) fn message(&self, user: Option<u32>) -> String {
         let run = Self::run_dir(&self.home, self.id);
         let secret_files: BTreeMap<&str, PathBuf> =
             self.secrets.keys().map(|name| (name.as_str(), Self::secret_file(&self.home, self.id, name))).collect();
@@ -70,6 +70,7 @@ impl Launch {
             "config_files": [run.join("app-config.json"), run.join("host.json")],
             "plugins": self.plugins,
             "secret_files": secret_files,
+            "user": user,
         });
         format!("{message}\n")
     }

@@ -108,6 +108,15 @@ pub(super) fn mark_start(home: &Home, id: InstanceId) -> Result<(), DriverError>
         .map_err(failed)
 }
 
+/// Makes the file that a warm process writes to the log: the process keeps it open. What was the log is the old file then.
+pub(super) fn take_over(home: &Home, file: &str) -> Result<(), DriverError> {
+    match home.rename(LOG, OLD_LOG) {
+        Err(DriverError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+        other => other?,
+    }
+    home.rename(file, LOG)
+}
+
 /// Rotates a log that is over `limit` bytes: the end of it (at most `limit`) becomes the old file, and the file itself is
 /// emptied in place, because the instance keeps it open. Lines written in between are lost.
 pub(super) fn limit(home: &Home, limit: u64) -> Result<(), DriverError> {

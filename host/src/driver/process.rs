@@ -7,6 +7,8 @@
 //!   run/<instance id>/         the working directory
 //!     app-config.json host.json secrets/ catalog/ report.jsonl tmp/ http.sock
 //! ```
+//!
+//! A process of the warm pool (see `pool`) begins in a slot and is moved here.
 
 use std::{
     ffi::OsString,
@@ -19,7 +21,12 @@ use std::{
 
 use super::{
     Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, LogPart, Process, ProcessIdentity,
-    Report, Sought, logs, procfs, report, watched::Watched,
+    Report, Sought, Warmth,
+    confine::{Leash, Order, Slot},
+    logs,
+    pool::WarmPool,
+    procfs, report,
+    watched::Watched,
 };
 use crate::{door::Door, ids::InstanceId};
 
@@ -32,6 +39,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const PASSED_ON: [&str; 6] = ["PATH", "LANG", "LC_ALL", "TZ", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
 /// How long a start whose pid was not recorded may need to show up in `/proc`: fork to exec takes well under a second.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
+/// What the launcher reports to, in its run directory.
+const REPORT: &str = "report.jsonl";
+/// Where a warm process writes its log until it has a workspace.
+const WARM_LOG: &str = "instance.log";
+/// A warm process loads after everything else (nice(2)).
+const WARM_PRIORITY: i32 = 10;
 
 /// Runs instances as processes of this machine.
 pub struct ProcessDriver {
@@ -40,25 +53,33 @@ pub struct ProcessDriver {
     max_log_bytes: u64,
     kernel_boot: String,
     born: tokio::time::Instant,
+    pool: WarmPool,
+    /// The folder of all workspaces' homes.
+    homes: PathBuf,
 }
 
 impl ProcessDriver {
-    /// `max_log_bytes`: a log is rotated past it.
-    pub fn new(distribution: Distribution, confinement: Confinement, max_log_bytes: u64) -> std::io::Result<Self> {
+    /// `max_log_bytes`: a log is rotated past it. `homes`: the folder of all workspaces' homes; the warm pool's folder lies beside
+    /// it, so that a slot can be moved.
+    pub fn new(
+        distribution: Distribution,
+        confinement: Confinement,
+        max_log_bytes: u64,
+        homes: PathBuf,
+    ) -> std::io::Result<Self> {
         let kernel_boot = procfs::kernel_boot_id()?;
-        Ok(Self { distribution, confinement, max_log_bytes, kernel_boot, born: tokio::time::Instant::now() })
+        let pool = WarmPool::open(homes.with_file_name("pool"))?;
+        let born = tokio::time::Instant::now();
+        Ok(Self { distribution, confinement, max_log_bytes, kernel_boot, born, pool, homes })
     }
 
-    fn command(&self, launch: &Launch, order: &str, log: std::fs::File) -> std::io::Result<Command> {
-        let run = Launch::run_dir(&launch.home, launch.id);
+    /// `run`: where it begins.
+    fn command(&self, run: &Path, order: &Order, log: std::fs::File) -> std::io::Result<Command> {
+        let order = serde_json::to_string(order)?;
         let mut command = Command::new(OWN_PROGRAM);
-        command.arg0("orbitd").args([BECOME_INSTANCE, order]);
-        command.current_dir(&run).env_clear();
-        command
-            .env("PATH", DEFAULT_PATH)
-            .env("HOME", &run)
-            .env("TMPDIR", run.join("tmp"))
-            .env("NODE_ENV", "production");
+        command.arg0("orbitd").args([BECOME_INSTANCE, &order]);
+        command.current_dir(run).env_clear();
+        command.env("PATH", DEFAULT_PATH).env("HOME", run).env("TMPDIR", run.join("tmp")).env("NODE_ENV", "production");
         for name in PASSED_ON {
             if let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) {
                 command.env(name, value);
@@ -68,17 +89,40 @@ impl ProcessDriver {
         Ok(command)
     }
 
-    fn spawn_blocking(&self, command: &mut Command, launch: &Launch) -> Result<Arc<dyn Process>, DriverError> {
+    fn start(&self, command: &mut Command, run: &Path, leash: Leash) -> Result<Arc<Watched>, DriverError> {
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id();
-        let door = Door::new(&Launch::run_dir(&launch.home, launch.id), pid);
-        let leash = self.confinement.leash(launch.id, None);
+        let door = Door::new(run, pid);
         // Not reaped yet, so the pid can't be another's: a zombie has a stat too.
         let pidfd = Watched::pidfd(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let stat = procfs::stat(pid).ok_or(DriverError::EndedAtOnce(Exit::Unknown))?;
         let identity = ProcessIdentity { pid, start_ticks: stat.start_ticks, kernel_boot: self.kernel_boot.clone() };
-        Ok(Watched::watch(identity, pidfd, door, leash, Some(child)).map_err(failed)?)
+        Watched::watch(identity, pidfd, door, leash, Some(child)).map_err(failed)
+    }
+
+    /// Starts a process that waits for a workspace.
+    fn start_warm(&self, port: u16) -> Result<(), DriverError> {
+        if let Some(why) = self.confinement.forbids_warm() {
+            return Err(DriverError::NotWarm(why));
+        }
+        let name = uuid::Uuid::now_v7();
+        std::fs::create_dir_all(self.pool.dir()).map_err(|source| DriverError::File {
+            operation: "make",
+            path: self.pool.dir().to_owned(),
+            source,
+        })?;
+        let dir = self.pool.slot(&name.to_string());
+        let slot = Home::open_or_create(&dir)?;
+        slot.create_dir("tmp")?;
+        slot.write_new(REPORT, b"")?;
+        let log = slot.append(WARM_LOG)?;
+        let order = self.confinement.warm_order(&Slot { dir: &dir, homes: &self.homes, port }, &self.distribution);
+        let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
+        let process = self.start(&mut self.command(&dir, &order, log).map_err(failed)?, &dir, Leash::default())?;
+        process.set_priority(WARM_PRIORITY);
+        self.pool.add(dir, port, process);
+        Ok(())
     }
 
     /// Bounds the log while the process lives; whatever writes there ends with it.
@@ -116,17 +160,24 @@ fn is_directory(cwd: &Path, run: &Path) -> bool {
     cwd == run || cwd.as_os_str().as_bytes() == removed.as_bytes()
 }
 
-fn prepare(launch: &Launch, max_log_bytes: u64) -> Result<(), DriverError> {
+/// `slot`: where its process waits already.
+fn prepare(launch: &Launch, slot: Option<&Path>, max_log_bytes: u64) -> Result<(), DriverError> {
     let home = Home::open_or_create(&launch.home)?;
     home.create_dir("run")?;
     home.create_dir("logs")?;
     let run = format!("run/{}", launch.id);
+    if let Some(slot) = slot {
+        home.receive(slot, &run)?;
+        logs::take_over(&home, &format!("{run}/{WARM_LOG}"))?;
+    }
     for dir in ["", "/secrets", "/catalog", "/tmp"] {
         home.create_dir(&format!("{run}{dir}"))?;
     }
     home.write_new(&format!("{run}/app-config.json"), launch.app_config.as_bytes())?;
     home.write_new(&format!("{run}/host.json"), launch.host_config.as_bytes())?;
-    home.write_new(&format!("{run}/report.jsonl"), b"")?;
+    if slot.is_none() {
+        home.write_new(&format!("{run}/{REPORT}"), b"")?;
+    }
     for (name, value) in &launch.secrets {
         home.write_new(&format!("{run}/secrets/{name}"), value)?;
     }
@@ -150,9 +201,26 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait::async_trait]
 impl Driver for ProcessDriver {
+    fn reserve_warm(&self, id: InstanceId) -> Option<u16> {
+        self.pool.reserve(id)
+    }
+
+    async fn keep_warm(&self, want: usize, port: Option<u16>) -> Result<Warmth, DriverError> {
+        let warmth = self.pool.tidy(want);
+        match port {
+            Some(port) if warmth.waiting < want => self.start_warm(port)?,
+            _ => {}
+        }
+        Ok(warmth)
+    }
+
+    fn warm_ports(&self) -> Vec<u16> {
+        self.pool.ports()
+    }
+
     async fn prepare(&self, launch: &Launch) -> Result<(), DriverError> {
         // Borrowed for the duration of a few small writes: `block_in_place` would need a multi-threaded runtime.
-        prepare(launch, self.max_log_bytes)
+        prepare(launch, self.pool.reserved_dir(launch.id).as_deref(), self.max_log_bytes)
     }
 
     async fn spawn(&self, launch: &Launch) -> Result<Arc<dyn Process>, DriverError> {
@@ -160,14 +228,30 @@ impl Driver for ProcessDriver {
         let failed = |source| DriverError::Spawn { program: self.distribution.node.clone(), source };
         let home = Home::open(&launch.home)?;
         let user = self.confinement.give(&home, &format!("run/{}", launch.id))?;
-        let order = self.confinement.order(launch, &self.distribution, user);
-        let order = serde_json::to_string(&order).map_err(|error| failed(error.into()))?;
-        let started = self.spawn_blocking(&mut self.command(launch, &order, log).map_err(failed)?, launch);
-        match &started {
-            Ok(process) => self.keep_log(&launch.home, process),
-            Err(_) => _ = self.confinement.leash(launch.id, None).end(),
+        if let Some(warm) = self.pool.take(launch.id) {
+            if let Some(exit) = warm.exit() {
+                return Err(DriverError::EndedAtOnce(exit));
+            }
+            user.into_iter().for_each(|user| warm.becomes(user));
+            self.confinement.admit(launch.id, warm.identity().pid, &launch.resources);
+            warm.set_priority(0);
+            let warm: Arc<dyn Process> = warm;
+            self.keep_log(&launch.home, &warm);
+            return Ok(warm);
         }
-        started
+        let order = self.confinement.order(launch, &self.distribution, user);
+        let (run, leash) = (Launch::run_dir(&launch.home, launch.id), self.confinement.leash(launch.id, None));
+        match self.start(&mut self.command(&run, &order, log).map_err(failed)?, &run, leash) {
+            Ok(process) => {
+                let process: Arc<dyn Process> = process;
+                self.keep_log(&launch.home, &process);
+                Ok(process)
+            }
+            Err(error) => {
+                self.confinement.leash(launch.id, None).end();
+                Err(error)
+            }
+        }
     }
 
     async fn adopt(&self, sought: &Sought) -> Adoption {
@@ -228,6 +312,7 @@ impl Driver for ProcessDriver {
     }
 
     async fn discard(&self, home: &Path, id: InstanceId) {
+        self.pool.give_up(id);
         // What it started may have outlived it while no daemon was there.
         let leash = self.confinement.leash(id, None);
         let run = Launch::run_dir(home, id);
@@ -286,7 +371,8 @@ mod tests {
         };
         let settings = ConfineSettings { mode: ConfineMode::Off, ..ConfineSettings::default() };
         let confinement = Confinement::new(&settings, &distribution, &home).expect("off");
-        let driver = ProcessDriver::new(distribution, confinement, 1 << 20).expect("/proc");
+        let driver =
+            ProcessDriver::new(distribution, confinement, 1 << 20, dir.path().join("workspaces")).expect("/proc");
         let sleep = |cwd: &Path| Command::new("sleep").arg("60").current_dir(cwd).spawn().expect("sleep runs");
         let (mut ours, mut stranger) = (sleep(&run), sleep(&home));
         let found = async |pid: u32, start_ticks: u64, kernel_boot: &str| {

@@ -4,7 +4,7 @@ use std::{
     io::Write,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{Child, ChildStdin, ExitStatus},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::door::Door;
 
-use super::{DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, session};
+use super::{DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, procfs, session, suspend};
 
 /// A pipe holds 64 KiB before a write waits.
 const MAX_MESSAGE_BYTES: usize = 60 << 10;
@@ -30,6 +30,8 @@ pub(super) struct Watched {
     pidfd: Arc<OwnedFd>,
     door: Door,
     pipe: Mutex<Option<ChildStdin>>,
+    /// Whom it becomes when it is released.
+    user: OnceLock<u32>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -67,7 +69,23 @@ impl Watched {
             .await;
             let _ = ended.send(Some(exit.unwrap_or(Exit::Unknown)));
         });
-        Ok(Arc::new(Self { identity, pidfd, door, pipe, exit }))
+        Ok(Arc::new(Self { identity, pidfd, door, pipe, user: OnceLock::new(), exit }))
+    }
+
+    /// nice(2) of all its threads. Raising it back takes CAP_SYS_NICE: without it nothing is changed, either way.
+    pub(super) fn set_priority(&self, nice: i32) {
+        if !suspend::may_set_priorities() {
+            return;
+        }
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.identity.pid)) else { return };
+        for thread in threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+            let _ = rustix::process::setpriority_process(Pid::from_raw(thread), nice);
+        }
+    }
+
+    /// Whom it becomes when it is released: it was started before that was known.
+    pub(super) fn becomes(&self, user: u32) {
+        let _ = self.user.set(user);
     }
 
     /// Opens a pidfd; `None` if the process is gone.
@@ -99,7 +117,7 @@ impl Process for Watched {
         let failed = |reason: &str| DriverError::Message(std::io::Error::other(reason.to_owned()));
         let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut pipe = pipe.ok_or_else(|| failed("it was handed over already"))?;
-        let message = launch.message();
+        let message = launch.message(self.user.get().copied());
         if message.len() > MAX_MESSAGE_BYTES {
             return Err(failed("it is too long (too many plugins or secrets)"));
         }
@@ -123,10 +141,33 @@ impl Process for Watched {
         }
     }
 
+    fn is_suspended(&self) -> bool {
+        let ProcessIdentity { pid, start_ticks, .. } = self.identity;
+        procfs::stat(pid).is_some_and(|stat| stat.start_ticks == start_ticks && stat.is_stopped())
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        if self.exit().is_some() { 0 } else { procfs::resident(self.identity.pid) }
+    }
+
+    async fn suspend(&self) -> Result<(), DriverError> {
+        let (pidfd, ProcessIdentity { pid, start_ticks, .. }) = (self.pidfd.clone(), self.identity.clone());
+        let work = tokio::task::spawn_blocking(move || suspend::suspend(&pidfd, pid, start_ticks));
+        work.await.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(DriverError::Suspend)
+    }
+
+    fn resume(&self) {
+        let ProcessIdentity { pid, start_ticks, .. } = self.identity;
+        // The leader answers requests; its children are looked for meanwhile.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+        let pidfd = self.pidfd.clone();
+        tokio::task::spawn_blocking(move || suspend::resume(&pidfd, pid, start_ticks));
+    }
+
     fn terminate(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
         // A stopped process would sleep through it.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
+        self.resume();
     }
 
     async fn kill(&self) {

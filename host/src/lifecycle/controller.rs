@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
 
-use super::{reconcile::reconcile, shared::Shared};
+use super::{memory, reconcile::reconcile, shared::Shared, warm};
 use crate::ids::WorkspaceId;
 
 /// Reconciles under way at the same time. They mostly wait: for the disk, for a process, for an answer.
@@ -21,6 +21,8 @@ pub(super) fn run(shared: &Arc<Shared>, hints: mpsc::Receiver<WorkspaceId>, trac
         tracker.spawn(work(shared.clone()));
     }
     tracker.spawn(scan(shared.clone()));
+    tracker.spawn(memory::guard(shared.clone()));
+    tracker.spawn(warm::keep(shared.clone()));
     tracker.spawn(super::backup::run_schedule(shared.clone()));
     tracker.spawn(super::kept::run(shared.clone()));
     tracker.spawn(follow(shared.clone(), hints));

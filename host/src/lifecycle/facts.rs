@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 use super::step::Why;
 use crate::{
     ids::{Digest, InstanceId},
-    model::{DesiredState, RolloutStrategy},
+    model::{DesiredState, RolloutStrategy, Rung},
     provisioner::Writers,
 };
 
@@ -47,8 +47,12 @@ pub(super) struct Facts {
     pub bake: Duration,
     /// Its place among those that are rolled out.
     pub turn: Turn,
-    /// Few enough others are starting.
+    /// Few enough others are starting, and memory is left.
     pub may_start: bool,
+    /// The memory cap that is reached, by the name of its key.
+    pub memory_cap: Option<&'static str>,
+    /// Where on the sleep ladder it shall be; `None`: awake.
+    pub rung: Option<Rung>,
     /// What came up on a copy of the database.
     pub proven: Option<Digest>,
     /// Oldest first.
@@ -103,6 +107,8 @@ pub(super) struct InstanceFacts {
     /// A newer instance was tried on its database and failed: what that one changed there (config-declared catalogue locations)
     /// is only set right by a start.
     pub stale: bool,
+    /// It is stopped where it is.
+    pub suspended: bool,
     pub process: ProcessFacts,
     pub drain: Option<DrainFacts>,
     pub ending: Option<EndingFacts>,
@@ -187,11 +193,11 @@ impl Facts {
 
     /// The instance that has the traffic: the newest proven one; one that stands by where that failed.
     pub fn serving(&self) -> Option<&InstanceFacts> {
-        if self.deleting || self.desired != DesiredState::Running {
+        if self.deleting || self.desired != DesiredState::Running || self.rung.is_some() {
             return None;
         }
         let with = |leave: Option<Leave>| {
-            self.mains().rev().find(|i| i.is_proven() && i.drain.map(|drain| drain.leave) == leave)
+            self.mains().rev().find(|i| i.is_proven() && !i.suspended && i.drain.map(|drain| drain.leave) == leave)
         };
         with(None).or_else(|| with(Some(Leave::Retired)))
     }
@@ -214,6 +220,13 @@ impl Facts {
         self.active.is_some() && self.active != self.good
     }
 
+    /// It would start an instance now if it might.
+    pub fn waits_to_start(&self, now: OffsetDateTime) -> bool {
+        let wanted = self.wanted().is_some() && self.rung.is_none() && self.instances.is_empty();
+        // One that waits for memory keeps nobody behind it waiting.
+        wanted && !self.may_start && self.memory_cap.is_none() && self.retry_at.is_none_or(|at| at <= now)
+    }
+
     /// Nothing of a rollout is under way, or it waits for something that must not keep others waiting.
     pub fn gives_up_its_turn(&self, now: OffsetDateTime) -> bool {
         let mut mains = self.instances.iter();
@@ -221,7 +234,7 @@ impl Facts {
             (Some(only), None) => only.is_proven() && only.ending.is_none() && self.misfit(only).is_none(),
             _ => false,
         };
-        settled || self.wanted().is_none() || self.retry_at.is_some_and(|at| now < at)
+        settled || self.rung.is_some() || self.wanted().is_none() || self.retry_at.is_some_and(|at| now < at)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     facts::{Config, Leave},
     step::Why,
+    wishes::Heard,
 };
 use crate::{
     directory::{Availability, Entry, Upstream},
@@ -39,6 +40,8 @@ pub(super) struct LiveState {
     pub proven: Option<Digest>,
     /// Since when requests wait for the end of a rollout: the pause that is told when they go on.
     pub held_since: Option<OffsetDateTime>,
+    /// Who asked for sleep or waking, and waits for it to be written down.
+    pub heard: Vec<Heard>,
 }
 
 /// For what the newest config was rendered, and how that went.

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{ids::WorkspaceId, model::Phase};
+use crate::{driver::Warmth, ids::WorkspaceId, model::Phase};
 
 /// Counters and gauges of the controller; registered by whoever serves `/metrics`.
 pub struct Metrics {
@@ -20,6 +20,10 @@ pub struct Metrics {
     starts: Counter,
     adoptions: Counter,
     crashes: Counter,
+    suspensions: Counter,
+    resumptions: Counter,
+    warm: Gauge,
+    warm_bytes: Gauge,
     switches: Counter,
     rollout_failures: Counter,
     pause: Histogram,
@@ -47,6 +51,8 @@ impl EncodeLabelValue for PhaseName {
             Phase::Provisioning => "provisioning",
             Phase::Starting => "starting",
             Phase::Running => "running",
+            Phase::Suspended => "suspended",
+            Phase::Asleep => "asleep",
             Phase::CrashLoop => "crash-loop",
             Phase::Stopped => "stopped",
             Phase::Deleting => "deleting",
@@ -64,6 +70,10 @@ impl Default for Metrics {
             starts: Counter::default(),
             adoptions: Counter::default(),
             crashes: Counter::default(),
+            suspensions: Counter::default(),
+            resumptions: Counter::default(),
+            warm: Gauge::default(),
+            warm_bytes: Gauge::default(),
             switches: Counter::default(),
             rollout_failures: Counter::default(),
             pause: Histogram::new(buckets),
@@ -90,6 +100,10 @@ impl Metrics {
             "Instances that ended unasked or did not come up",
             self.crashes.clone(),
         );
+        registry.register("orbitd_instance_suspensions", "Instances suspended", self.suspensions.clone());
+        registry.register("orbitd_instance_resumptions", "Suspended instances let run again", self.resumptions.clone());
+        registry.register("orbitd_warm_processes", "Processes that wait in the warm pool", self.warm.clone());
+        registry.register("orbitd_warm_resident_bytes", "Their resident memory", self.warm_bytes.clone());
         registry.register("orbitd_rollout_switches", "Rollouts whose new instance took over", self.switches.clone());
         registry.register(
             "orbitd_rollout_failures",
@@ -114,6 +128,16 @@ impl Metrics {
         registry.register("orbitd_reconcile_seconds", "Duration of one reconcile", self.reconcile.clone());
     }
 
+    pub(super) fn suspended(&self) {
+        self.suspensions.inc();
+    }
+    pub(super) fn resumed(&self) {
+        self.resumptions.inc();
+    }
+    pub(super) fn warm(&self, warmth: Warmth) {
+        self.warm.set(i64::try_from(warmth.waiting).unwrap_or(i64::MAX));
+        self.warm_bytes.set(i64::try_from(warmth.resident_bytes).unwrap_or(i64::MAX));
+    }
     pub(super) fn started(&self) {
         self.starts.inc();
     }

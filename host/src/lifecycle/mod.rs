@@ -11,6 +11,7 @@
 
 mod alarms;
 mod apply;
+mod ask;
 mod backoff;
 mod backup;
 mod cause;
@@ -22,7 +23,9 @@ mod facts;
 mod fault;
 mod host_config;
 mod kept;
+mod ladder;
 mod live;
+mod memory;
 mod metrics;
 mod observe;
 mod offer;
@@ -34,8 +37,10 @@ mod revisions;
 mod rotation;
 mod secrets;
 mod shared;
+mod sleep;
 mod start;
 mod start_instance;
+mod starters;
 mod status;
 mod step;
 #[cfg(test)]
@@ -44,9 +49,12 @@ mod step_tests;
 mod step_worlds;
 mod turns;
 mod validate;
+mod warm;
+mod wishes;
 mod workspaces;
 
 pub use backup::{BackupList, FailedBackup};
+pub use ladder::Asked;
 pub use metrics::Metrics;
 pub use revisions::RevisionSummary;
 pub use start::{ControllerHandle, Parts, StartError, start};

@@ -56,11 +56,7 @@ impl Work<'_> {
             Some(entry) if entry.tier == tier => None,
             // Refused by the renderer (UnknownTier): what serves goes on under the policies it had.
             Some(_) if self.shared.policies.snapshot().tier(&tier).is_none() => None,
-            Some(entry) => {
-                let fresh = Entry::new(id, slug, tier, entry.signing.clone());
-                fresh.publish(entry.availability());
-                Some(fresh)
-            }
+            Some(entry) => Some(entry.in_tier(tier)),
             None => {
                 let issuer = format!("{}/api/auth", self.shared.public_url(&slug));
                 let stored = self.shared.registry.signing_key(id).await?;
@@ -175,6 +171,7 @@ impl Work<'_> {
             _ => Config::Unrendered,
         };
         let rollout = self.rollout_rules();
+        let memory_cap = self.memory_cap_reached();
         Facts {
             deleting: workspace.deleting,
             desired: workspace.spec.desired,
@@ -196,7 +193,9 @@ impl Work<'_> {
             writers: self.shared.provisioner.writers(),
             bake: time::Duration::seconds(i64::try_from(rollout.bake_s).unwrap_or(i64::MAX)),
             turn: self.shared.turns.of(workspace.id),
-            may_start: self.shared.starting.available_permits() > 0,
+            may_start: self.shared.starting.may(workspace.id, std::time::Instant::now()) && memory_cap.is_none(),
+            memory_cap,
+            rung: None,
             proven: self.live.proven,
             instances: self.instances.iter().map(|row| self.instance_facts(row, now)).collect(),
         }
@@ -238,6 +237,7 @@ impl Work<'_> {
             revision: row.instance.revision,
             restarts: row.instance.restarts,
             stale: self.progress.tried.is_some_and(|tried| row.instance.id < tried),
+            suspended: live.and_then(|live| live.process.as_ref()).is_some_and(|process| process.is_suspended()),
             process,
             // Whether it is idle is read after the publication.
             drain: drain.map(|drain| DrainFacts {
@@ -257,6 +257,7 @@ impl Work<'_> {
         });
         let availability = match offer(facts, now, held_for) {
             Offer::Held(reason) => Availability::Held(reason),
+            Offer::Asleep => Availability::Asleep,
             Offer::Stopped => Availability::Stopped,
             Offer::Unavailable(retry_after) => Availability::Unavailable { reason: self.public_reason(), retry_after },
             Offer::Serving(id) => {

@@ -13,6 +13,7 @@ const HELD_BACKOFF: time::Duration = time::Duration::seconds(2);
 pub(super) enum Offer {
     Serving(InstanceId),
     Held(&'static str),
+    Asleep,
     Stopped,
     /// Seconds until the next try.
     Unavailable(u32),
@@ -27,6 +28,9 @@ pub(super) fn offer(facts: &Facts, now: OffsetDateTime, held_for: Option<&'stati
     }
     if facts.deleting || facts.desired == DesiredState::Stopped {
         return Offer::Stopped;
+    }
+    if facts.rung.is_some() {
+        return Offer::Asleep;
     }
     if facts.instances.iter().any(|i| i.process != ProcessFacts::Gone) {
         return Offer::Held(held_for.unwrap_or("starting"));

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     alarms, fault,
+    ladder::earlier,
     live::{LiveInstance, LiveState},
     shared::Shared,
     step::{Step, next_step},
@@ -80,6 +81,7 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
         work.observe().await?;
         let now = OffsetDateTime::now_utc();
         let mut facts = work.facts(now);
+        let sleep_look = work.settle_sleep(&mut facts, now);
         work.publish(&facts, now);
         // After the publication: from here on no new request gets on an instance that is left.
         for instance in &mut facts.instances {
@@ -93,6 +95,10 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
         }
         match next_step(&facts, now) {
             Step::Rest(until) => {
+                let until = earlier(until, sleep_look);
+                if facts.waits_to_start(now) {
+                    shared.starting.wait(id, std::time::Instant::now());
+                }
                 work.describe(&facts, until, now);
                 let generation = work.workspace.generation;
                 let at_rest = (until.is_none() && facts.is_at_rest()).then_some(generation);
@@ -144,6 +150,7 @@ impl Work<'_> {
         let changed = self.stored.0 != self.workspace.status || self.stored.1 != self.progress;
         self.shared.metrics.phase(self.id(), Some(self.workspace.status.phase));
         if !changed && self.events.is_empty() && at_rest.is_none() {
+            self.tell_who_asked();
             return Ok(());
         }
         crashpoint!("status.before-write");
@@ -159,6 +166,15 @@ impl Work<'_> {
         crashpoint!("status.after-write");
         self.events.clear();
         self.stored = (self.workspace.status.clone(), self.progress.clone());
+        self.tell_who_asked();
         Ok(())
+    }
+
+    /// What they asked for is written down.
+    fn tell_who_asked(&mut self) {
+        for heard in self.live.heard.drain(..) {
+            // Whoever asked may be gone.
+            let _ = heard.send(());
+        }
     }
 }

@@ -7,20 +7,33 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{backup::Backups, live::LiveState, metrics::Metrics, queue::Queue, turns::Turns};
+use super::{
+    backup::Backups,
+    live::LiveState,
+    memory::{Awake, Usage},
+    metrics::Metrics,
+    queue::Queue,
+    starters::Starters,
+    turns::Turns,
+    warm::Starts,
+    wishes::Wishes,
+};
 use crate::{
     alerts::Alerts,
-    db::{DataDir, Registry},
+    db::{DataDir, Registry, RegistryError},
     directory::{Directory, InternalPaths},
-    driver::{Distribution, Driver},
+    driver::{Distribution, Driver, NoFreePort, NoSuspension, can_suspend, pick_port},
     ids::{Slug, WorkspaceId},
     policy::Policies,
     provisioner::Provisioner,
     settings::Settings,
 };
+
+/// How old the knowledge may become that instances can be suspended.
+const SUSPENSION_LOOK: Duration = Duration::from_secs(5);
 
 pub(super) struct Shared {
     pub settings: Arc<Settings>,
@@ -37,19 +50,32 @@ pub(super) struct Shared {
     pub queue: Queue,
     pub metrics: Arc<Metrics>,
     pub alerts: Arc<Alerts>,
-    /// One permit per instance that is starting.
-    pub starting: Arc<Semaphore>,
+    /// Who may start an instance now.
+    pub starting: Starters,
     pub backups: Backups,
     /// Who is rolled out, and who waits for that.
     pub turns: Turns,
+    /// What was asked of sleeping and waking.
+    pub wishes: Wishes,
+    /// When instances were started: the warm pool learns from it.
+    pub starts: Starts,
     /// Held while an instance is let on its database: what is left is counted and taken in one go.
     pub admission: Arc<tokio::sync::Mutex<()>>,
     pub stopping: CancellationToken,
+    usage: Mutex<Usage>,
+    suspension: Mutex<Suspension>,
     live: Mutex<HashMap<WorkspaceId, Arc<tokio::sync::Mutex<LiveState>>>>,
     /// Why a source's newest entry of a workspace can't be used. Not stored: the source is read again soon.
     rejections: Mutex<HashMap<WorkspaceId, String>>,
     /// The same for workspaces that don't exist, and entries of someone else's workspaces.
     problems: Mutex<BTreeMap<Slug, String>>,
+}
+
+/// Whether instances can be suspended here, and when that was last looked at. The kernel's refusal counts for good.
+#[derive(Default)]
+struct Suspension {
+    looked: Option<(Instant, Result<(), NoSuspension>)>,
+    refused: Option<NoSuspension>,
 }
 
 /// The parts of [`Shared`] that have no default.
@@ -64,7 +90,7 @@ impl Shared {
     pub(super) fn new(from: Ingredients) -> Self {
         let Ingredients { parts, driver, provisioner, backups } = from;
         Self {
-            starting: Arc::new(Semaphore::new(parts.settings.instances.max_starting.max(1))),
+            starting: Starters::new(parts.settings.instances.max_starting),
             alerts: parts.alerts,
             turns: Turns::new(parts.settings.instances.max_rollouts),
             settings: parts.settings,
@@ -80,9 +106,13 @@ impl Shared {
             internal_port: parts.internal_port,
             queue: Queue::default(),
             metrics: Arc::default(),
+            wishes: Wishes::default(),
+            starts: Starts::default(),
             backups,
             admission: Arc::default(),
             stopping: CancellationToken::new(),
+            usage: Mutex::default(),
+            suspension: Mutex::default(),
             live: Mutex::default(),
             rejections: Mutex::default(),
             problems: Mutex::default(),
@@ -97,6 +127,68 @@ impl Shared {
     /// Its rollout is over: the next ones may begin.
     pub(super) fn leave_turn(&self, id: WorkspaceId) {
         self.turns.leave(id).into_iter().for_each(|next| self.look_at(next));
+    }
+
+    /// Whether instances can be suspended here; swap comes and goes.
+    pub(super) fn can_suspend(&self) -> Result<(), NoSuspension> {
+        let mut suspension = lock(&self.suspension);
+        if let Some(refused) = &suspension.refused {
+            return Err(refused.clone());
+        }
+        match &suspension.looked {
+            Some((at, verdict)) if at.elapsed() < SUSPENSION_LOOK => verdict.clone(),
+            _ => {
+                let verdict = can_suspend();
+                suspension.looked = Some((Instant::now(), verdict.clone()));
+                verdict
+            }
+        }
+    }
+
+    /// The kernel refused: nothing is suspended until the daemon's next start.
+    pub(super) fn suspension_refused(&self, why: NoSuspension) {
+        tracing::warn!(%why, "instances are not suspended any more");
+        lock(&self.suspension).refused = Some(why);
+    }
+
+    /// A port for an instance, promised to nobody.
+    pub(super) async fn free_port(&self) -> Result<Result<u16, NoFreePort>, RegistryError> {
+        let mut held = self.registry.ports_in_use().await?;
+        held.extend(self.driver.warm_ports());
+        Ok(pick_port(self.settings.instances.ports, &held))
+    }
+
+    /// Whether no instance is starting.
+    pub(super) fn nothing_starts(&self) -> bool {
+        self.starting.is_quiet()
+    }
+
+    /// What instances use, as it was last looked at.
+    pub(super) fn usage(&self) -> MutexGuard<'_, Usage> {
+        lock(&self.usage)
+    }
+
+    /// All workspaces with a living instance that are not worked on right now.
+    pub(super) fn awake(&self) -> Vec<Awake> {
+        let all: Vec<_> = lock(&self.live).iter().map(|(id, live)| (*id, live.clone())).collect();
+        let now = std::time::Instant::now();
+        let set = self.policies.snapshot();
+        all.into_iter()
+            .filter_map(|(id, live)| {
+                let live = live.try_lock().ok()?;
+                let entry = live.entries.first()?;
+                let processes: Vec<_> = live.instances.values().filter_map(|one| one.process.as_ref()).collect();
+                let resident = processes.iter().map(|process| process.resident_bytes()).sum();
+                (resident > 0).then(|| Awake {
+                    id,
+                    tier: entry.tier.clone(),
+                    idle_for: entry.activity.idle_for(now),
+                    resident,
+                    may_sleep: set.tier(&entry.tier).is_some_and(|tier| tier.rules().sleep.any()),
+                    suspended: processes.iter().all(|process| process.is_suspended()),
+                })
+            })
+            .collect()
     }
 
     pub(super) fn home(&self, slug: &Slug, id: WorkspaceId) -> PathBuf {

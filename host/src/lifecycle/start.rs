@@ -113,8 +113,13 @@ pub async fn start(parts: Parts) -> Result<(Workspaces, ControllerHandle), Start
         }
     }
     let max_log_bytes = parts.settings.instances.max_log_bytes;
-    let driver =
-        ProcessDriver::new(parts.distribution.clone(), confinement, max_log_bytes).map_err(StartError::Proc)?;
+    let driver = ProcessDriver::new(
+        parts.distribution.clone(),
+        confinement,
+        max_log_bytes,
+        parts.data_dir.path().join("workspaces"),
+    )
+    .map_err(StartError::Proc)?;
     let provisioner = Arc::from(database::provisioner(&parts.settings, &parts.data_dir, &parts.distribution)?);
     let store = BackupStore::open(&parts.settings.backups, &parts.data_dir.backups())?;
     let backups = Backups::new(store, parts.data_dir.backup_scratch()).map_err(StartError::Scratch)?;
@@ -135,6 +140,8 @@ async fn load(shared: &Shared) -> Result<(), StartError> {
         let entry = Entry::new(row.id, row.slug, row.tier, Arc::new(key));
         if row.desired == DesiredState::Stopped {
             entry.publish(Availability::Stopped);
+        } else if row.asleep {
+            entry.publish(Availability::Asleep);
         }
         entries.push(entry);
     }

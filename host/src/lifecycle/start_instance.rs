@@ -17,7 +17,7 @@ use super::{
 use crate::{
     crashpoint,
     db::{InstanceRow, InstanceState},
-    driver::{Launch, pick_port, probe},
+    driver::{Launch, probe},
     ids::{Digest, InstanceId},
     model::{Instance, ResourceRules, Revision},
     provisioner::{Access, Site},
@@ -27,7 +27,7 @@ impl Work<'_> {
     /// Starts an instance of a revision. What goes wrong on the way counts as a failed start.
     pub(super) async fn start(&mut self, digest: Digest, role: Role, now: OffsetDateTime) -> Result<(), Trouble> {
         // Taken by someone between the facts and here: the next look waits for its turn.
-        let Ok(permit) = self.shared.starting.clone().try_acquire_owned() else { return Ok(()) };
+        let Some(permit) = self.shared.starting.take(self.id(), std::time::Instant::now()) else { return Ok(()) };
         let Some(revision) = self.shared.registry.revision(self.id(), digest).await? else {
             self.revision_is_gone(digest, now);
             return Ok(());
@@ -53,6 +53,7 @@ impl Work<'_> {
             Ok(mut live) => {
                 live.permit = Some(permit);
                 self.shared.metrics.started();
+                self.shared.starts.note(std::time::Instant::now());
                 self.live.instances.insert(id, live);
                 let place = match role {
                     Role::Main => "",
@@ -153,10 +154,12 @@ impl Work<'_> {
         access: Access,
         now: OffsetDateTime,
     ) -> Result<Result<(InstanceRow, Launch), String>, Trouble> {
-        let held = self.shared.registry.ports_in_use().await?;
-        let port = match pick_port(self.shared.settings.instances.ports, &held) {
-            Ok(port) => port,
-            Err(error) => return Ok(Err(error.to_string())),
+        let port = match self.shared.driver.reserve_warm(id) {
+            Some(port) => port,
+            None => match self.shared.free_port().await? {
+                Ok(port) => port,
+                Err(error) => return Ok(Err(error.to_string())),
+            },
         };
         let mut secrets = match self.secrets_of(revision).await {
             Ok(secrets) => secrets,

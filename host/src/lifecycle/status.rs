@@ -9,12 +9,13 @@ use super::{
     observe::SOURCE_REJECTED,
     reconcile::Work,
 };
-use crate::model::{ConditionKind, DesiredState, Phase, PluginOutcome, PluginReport, Truth};
+use crate::model::{ConditionKind, DesiredState, Phase, PluginOutcome, PluginReport, Rung, Truth};
 
 impl Facts {
     /// Nothing is left to do until the spec changes: the periodic scan may pass it by.
     pub(super) fn is_at_rest(&self) -> bool {
-        !self.deleting && self.desired == DesiredState::Stopped && self.instances.is_empty()
+        let down = self.desired == DesiredState::Stopped || self.rung == Some(Rung::Stopped);
+        !self.deleting && down && self.instances.is_empty()
     }
 
     /// One word for it.
@@ -26,6 +27,13 @@ impl Facts {
             Phase::Running
         } else if self.desired == DesiredState::Stopped && !lives {
             Phase::Stopped
+        } else if let (DesiredState::Running, Some(rung)) = (self.desired, self.rung) {
+            match (rung, lives, self.instances.iter().any(|i| i.suspended)) {
+                (Rung::Suspended, true, true) => Phase::Suspended,
+                (_, false, _) => Phase::Asleep,
+                // Falling asleep: what is under way ends first.
+                (_, true, _) => Phase::Running,
+            }
         } else if self.crashes > 0 && (self.crashes > 1 || self.retry_at.is_some_and(|at| now < at)) {
             Phase::CrashLoop
         } else if self.wanted().is_none() && !lives {
@@ -49,6 +57,8 @@ impl Facts {
                 self.wanted().is_some() && self.serving().is_some_and(|serving| self.misfit(serving).is_none())
             }
             Phase::Stopped => true,
+            // Only what was settled falls asleep, and a changed spec wakes.
+            Phase::Suspended | Phase::Asleep => self.config != Config::Unrendered,
             Phase::Pending => self.config == Config::Rejected,
             Phase::CrashLoop => self.instances.is_empty(),
             Phase::Provisioning | Phase::Starting | Phase::Deleting => false,
@@ -103,8 +113,12 @@ impl Work<'_> {
             status.observed_generation = generation;
         }
         let stopped = was != Phase::Stopped && status.phase == Phase::Stopped;
+        let asleep = was != Phase::Asleep && status.phase == Phase::Asleep && facts.instances.is_empty();
         if stopped {
             self.event("Stopped", "no instance runs, as wanted; its data is kept");
+        }
+        if asleep {
+            self.event("Asleep", "no instance runs until the next request");
         }
         if let Some(message) = newly_rejected {
             self.event("ConfigRejected", message);
@@ -156,6 +170,10 @@ fn describe_ready(
                 ready(Truth::True, "Serving", format!("instance {} serves", serving.id));
             }
         }
+        Phase::Suspended => {
+            ready(Truth::True, "Suspended", "its instance is suspended; the next request wakes it".to_owned());
+        }
+        Phase::Asleep => ready(Truth::True, "Asleep", "no instance runs; the next request starts one".to_owned()),
         Phase::Stopped => ready(Truth::False, "Stopped", "stopped, as wanted".to_owned()),
         Phase::Deleting => ready(Truth::False, "Deleting", "it is being deleted".to_owned()),
         // Its message was set with the cause.
@@ -164,6 +182,11 @@ fn describe_ready(
             ready(Truth::False, "NoConfig", "there is no configuration that can be used: see ConfigAccepted".to_owned())
         }
         Phase::Provisioning => ready(Truth::False, "Provisioning", "its database is being made".to_owned()),
+        Phase::Starting if facts.instances.is_empty() && facts.memory_cap.is_some() && until.is_some() => {
+            let cap = facts.memory_cap.unwrap_or_default();
+            let message = format!("it waits until another instance has gone to sleep: `{cap}` is reached");
+            ready(Truth::False, "WaitingForMemory", message);
+        }
         Phase::Starting if facts.instances.is_empty() && !facts.may_start && until.is_some() => {
             let message = "it waits for its turn to start (`instances.max_starting`)";
             ready(Truth::False, "WaitingForTurn", message.to_owned());
@@ -184,7 +207,7 @@ fn describe_backup(known: &Known, status: &mut crate::model::Status, now: Offset
 }
 
 fn describe_rollout(facts: &Facts, status: &mut crate::model::Status, now: OffsetDateTime) {
-    if facts.deleting || facts.desired != DesiredState::Running {
+    if facts.deleting || facts.desired != DesiredState::Running || facts.rung.is_some() {
         return;
     }
     let mut rolled_out = |truth, reason: &str, message: String| {

@@ -14,6 +14,7 @@
 //!
 //!  password   RotateLogin ─▶ as a restart, with the new one ─▶ CloseLogin once no instance has the old one
 //!  restore    FetchRestore ─▶ Hold ─▶ Terminate ─▶ Bury ─▶ LoadRestore ─▶ Start
+//!  asleep:   Hold ─▶ Cut ─▶ Suspend … Resume          or as stopped, until it is wanted awake
 //!
 //!  stopped:  Hold ─▶ Cut ─▶ Terminate ─▶ Bury          deleting: Terminate ─▶ Bury ─▶ DropDatabase ─▶ Forget
 //! ```
@@ -23,6 +24,10 @@
 //! unhealthy, stopped or deleted; no start before the backoff is over; a serving instance is drained before it is ended;
 //! nothing is dropped while a process lives; the newest wish wins, whatever is under way.
 
+mod leaving;
+mod side_by_side;
+mod why;
+
 use time::{Duration, OffsetDateTime};
 
 use super::{
@@ -31,9 +36,11 @@ use super::{
 };
 use crate::{
     ids::{Digest, InstanceId},
-    model::DesiredState,
+    model::{DesiredState, Rung},
     provisioner::Writers,
 };
+
+pub(super) use why::Why;
 
 /// Failed health checks in a row before a serving instance is restarted.
 pub(super) const MAX_FAILED_CHECKS: u32 = 3;
@@ -75,6 +82,10 @@ pub(super) enum Step {
     Readmit(InstanceId),
     /// End WebSockets and event streams on it.
     Cut(InstanceId),
+    /// Stop it where it is, its memory to swap.
+    Suspend(InstanceId),
+    /// Let it run again.
+    Resume(InstanceId),
     /// The active revision has outlived its bake.
     Confirm,
     /// SIGTERM.
@@ -90,59 +101,6 @@ pub(super) enum Step {
     Forget,
     /// Nothing before this time; `None`: nothing until something changes.
     Rest(Option<OffsetDateTime>),
-}
-
-/// Why an instance must go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    NewConfiguration,
-    Restart,
-    /// It has the old database password.
-    Password,
-    /// Its database is to be replaced by a backup.
-    Restore,
-    /// A failed newer instance has left traces in its database.
-    Renewal,
-    /// Its successor has outlived its bake.
-    Replaced,
-    /// A trial that has shown what it was started for.
-    Proven,
-    /// It is not wanted any more, before it could serve or stand by to the end.
-    Superseded,
-    Stopped,
-    Deleted,
-    /// One too many on its database, after a fault.
-    Surplus,
-    StartTimeout,
-    /// It came up worse than what serves.
-    Refused,
-    Unhealthy,
-}
-
-impl Why {
-    /// It was wanted: the instance's end is no failure.
-    pub fn is_wish(self) -> bool {
-        !matches!(self, Self::StartTimeout | Self::Refused | Self::Unhealthy)
-    }
-
-    /// For people who wait.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NewConfiguration => "new configuration",
-            Self::Restart => "restarting",
-            Self::Password => "new database password",
-            Self::Restore => "restoring a backup",
-            Self::Renewal => "restarting after a failed rollout",
-            Self::Replaced => "replaced",
-            Self::Proven => "proven",
-            Self::Superseded => "superseded",
-            Self::Stopped => "stopping",
-            Self::Deleted => "being deleted",
-            Self::Surplus => "starting",
-            Self::StartTimeout | Self::Refused => "starting again",
-            Self::Unhealthy => "restarting: it did not answer",
-        }
-    }
 }
 
 /// What to do next.
@@ -249,9 +207,20 @@ impl Look<'_> {
 
     fn mains(&mut self) -> Option<Step> {
         let mains: Vec<&InstanceFacts> = self.facts.mains().collect();
-        if self.facts.desired == DesiredState::Stopped {
-            let trial = self.end_trial(Why::Stopped);
-            return trial.or_else(|| mains.iter().find_map(|main| self.leave(main, Why::Stopped)));
+        let down = match (self.facts.desired, self.facts.rung) {
+            (DesiredState::Stopped, _) => Some(Why::Stopped),
+            (DesiredState::Running, Some(Rung::Stopped)) => Some(Why::Asleep),
+            (DesiredState::Running, _) => None,
+        };
+        if let Some(why) = down {
+            let trial = self.end_trial(why);
+            return trial.or_else(|| mains.iter().find_map(|main| self.leave(main, why)));
+        }
+        if self.facts.rung == Some(Rung::Suspended) {
+            return self.suspend(&mains);
+        }
+        if let Some(stopped) = mains.iter().find(|main| main.suspended) {
+            return Some(Step::Resume(stopped.id));
         }
         match mains[..] {
             [] => self.none(),
@@ -370,90 +339,6 @@ impl Look<'_> {
             Some(trial) if trial.revision == wanted && !trial.is_proven() => self.checks(trial),
             Some(_) => self.end_trial(Why::Superseded),
         }
-    }
-
-    fn two(&mut self, blue: &InstanceFacts, green: &InstanceFacts) -> Option<Step> {
-        if let Some(step) = self.end_trial(Why::Superseded) {
-            return Some(step);
-        }
-        match green.process {
-            ProcessFacts::Serving { since, .. } => self.bake(blue, green, since),
-            ProcessFacts::Starting { .. } | ProcessFacts::Gone => {
-                if let Some(why) = self.facts.misfit(green) {
-                    return Some(Step::Terminate(green.id, why));
-                }
-                if blue.drain.is_some() {
-                    return Some(Step::Readmit(blue.id));
-                }
-                self.checks(blue).or_else(|| self.checks(green))
-            }
-        }
-    }
-
-    /// Green has the traffic, blue stands by.
-    fn bake(&mut self, blue: &InstanceFacts, green: &InstanceFacts, since: OffsetDateTime) -> Option<Step> {
-        if green.drain.is_some() {
-            return Some(Step::Readmit(green.id));
-        }
-        if let ProcessFacts::Starting { probes, .. } = blue.process {
-            // Found by a new daemon, which has proven green first: it gets its chance to stand by.
-            let step = if probes < MIN_PROBES { self.checks(blue) } else { None };
-            return step.or_else(|| (probes >= MIN_PROBES).then_some(Step::Terminate(blue.id, Why::Surplus)));
-        }
-        let Some(drain) = blue.drain.filter(|drain| drain.leave == Leave::Retired) else {
-            return Some(Step::Retire(blue.id));
-        };
-        if let Some(step) = self.checks(green) {
-            return Some(step);
-        }
-        // A newer wish does not wait for the bake: green was better than nothing, and there is no third place.
-        let superseded = self.facts.misfit(green).is_some();
-        let baked = self.now >= since + self.facts.bake;
-        if baked && !superseded && self.facts.is_baking() {
-            return Some(Step::Confirm);
-        }
-        if !baked {
-            self.wait(since + self.facts.bake);
-        }
-        if !drain.idle {
-            if self.now < drain.deadline {
-                self.wait(drain.deadline);
-                return None;
-            }
-            match drain.cut_at {
-                None => return Some(Step::Cut(blue.id)),
-                Some(at) if self.now < at + CUT_PAUSE => {
-                    self.wait(at + CUT_PAUSE);
-                    return None;
-                }
-                // Requests that are still on it have had their time.
-                Some(_) => {}
-            }
-        }
-        let why = if superseded { Why::Superseded } else { Why::Replaced };
-        (baked || superseded).then_some(Step::Terminate(blue.id, why))
-    }
-
-    /// Takes an instance out of service without a successor beside it.
-    fn leave(&mut self, instance: &InstanceFacts, why: Why) -> Option<Step> {
-        if !instance.is_proven() {
-            return Some(Step::Terminate(instance.id, why));
-        }
-        let Some(drain) = instance.drain.filter(|drain| drain.leave == Leave::Held) else {
-            return Some(Step::Hold(instance.id, why));
-        };
-        if !drain.idle && self.now < drain.deadline {
-            // Requests wait: a stream without an end of its own must not make them wait longer. Told again, because a request
-            // may have become a stream since.
-            match drain.cut_at {
-                Some(at) if self.now < at + CUT_PAUSE => {
-                    self.wait(drain.deadline.min(at + CUT_PAUSE));
-                    return None;
-                }
-                _ => return Some(Step::Cut(instance.id)),
-            }
-        }
-        Some(Step::Terminate(instance.id, why))
     }
 
     fn end_trial(&mut self, why: Why) -> Option<Step> {

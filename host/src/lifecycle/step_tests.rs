@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Digest, InstanceId},
-    model::{DesiredState, RolloutStrategy},
+    model::{DesiredState, Phase, RolloutStrategy, Rung},
     provisioner::Writers,
 };
 
@@ -44,6 +44,8 @@ pub(super) fn facts() -> Facts {
         bake: Duration::seconds(30),
         turn: Turn::Granted,
         may_start: true,
+        memory_cap: None,
+        rung: None,
         proven: None,
         instances: Vec::new(),
     }
@@ -56,6 +58,7 @@ pub(super) fn serving(revision: u8) -> InstanceFacts {
         revision: digest(revision),
         restarts: 0,
         stale: false,
+        suspended: false,
         process: ProcessFacts::Serving { since: T0, failed_checks: 0, next_check: T0 + Duration::seconds(10) },
         drain: None,
         ending: None,
@@ -265,4 +268,46 @@ fn a_deletion_ends_drops_and_forgets_whatever_else_is_wanted() {
     assert_eq!(next_step(&facts, T0), Step::DropDatabase);
     facts.has_database = false;
     assert_eq!(next_step(&facts, T0), Step::Forget);
+}
+
+#[test]
+fn falling_asleep_lets_nothing_new_on_and_is_taken_back_until_it_is_done() {
+    for rung in [Rung::Suspended, Rung::Stopped] {
+        let mut facts = Facts { active: Some(digest(1)), good: Some(digest(1)), rung: Some(rung), ..facts() };
+        facts.instances = vec![serving(1)];
+        let id = facts.instances[0].id;
+        assert_eq!(offer(&facts, T0, None), Offer::Asleep, "before anything is done");
+        assert_eq!(next_step(&facts, T0), Step::Hold(id, Why::Asleep));
+        let drain = DrainFacts { leave: Leave::Held, deadline: T0 + Duration::seconds(30), idle: false, cut_at: None };
+        facts.instances[0].drain = Some(drain);
+        assert_eq!(next_step(&facts, T0), Step::Cut(id), "a request is on it");
+        let awake = Facts { rung: None, ..facts.clone() };
+        assert_eq!(next_step(&awake, T0), Step::Readmit(id), "and another came");
+        facts.instances[0].drain = Some(DrainFacts { idle: true, ..drain });
+        let expected = if rung == Rung::Suspended { Step::Suspend(id) } else { Step::Terminate(id, Why::Asleep) };
+        assert_eq!(next_step(&facts, T0), expected);
+    }
+}
+
+#[test]
+fn a_suspended_instance_is_left_alone_resumed_or_ended() {
+    let mut facts = Facts { active: Some(digest(1)), good: Some(digest(1)), rung: Some(Rung::Suspended), ..facts() };
+    facts.instances = vec![InstanceFacts { suspended: true, ..serving(1) }];
+    let id = facts.instances[0].id;
+    let late = T0 + Duration::hours(9);
+    assert_eq!(next_step(&facts, late), Step::Rest(None), "no health checks");
+    assert_eq!(offer(&facts, late, None), Offer::Asleep);
+    let with = |rung, config, desired| Facts { rung, config, desired, ..facts.clone() };
+    let (same, running) = (facts.config, DesiredState::Running);
+    assert_eq!(next_step(&with(None, same, running), late), Step::Resume(id));
+    let other = Config::Rendered(digest(2));
+    assert_eq!(next_step(&with(None, other, running), late), Step::Resume(id), "what is new is rolled out from there");
+    assert_eq!(next_step(&with(facts.rung, other, running), late), Step::Rest(None), "and not in its sleep");
+    assert_eq!(next_step(&with(Some(Rung::Stopped), same, running), late), Step::Terminate(id, Why::Asleep));
+    assert_eq!(next_step(&with(None, same, DesiredState::Stopped), late), Step::Terminate(id, Why::Stopped));
+    facts.instances[0].process = ProcessFacts::Gone;
+    assert_eq!(next_step(&facts, late), Step::Bury(id));
+    facts.instances.clear();
+    assert_eq!(next_step(&facts, late), Step::Rest(None), "it ended in its sleep: nothing until it is wanted");
+    assert_eq!(facts.phase(late), Phase::Asleep);
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ids::{Digest, InstanceId},
-    model::{DesiredState, RolloutStrategy},
+    model::{DesiredState, RolloutStrategy, Rung},
     provisioner::Writers,
 };
 
@@ -54,6 +54,8 @@ enum Happening {
     ComesUpWorse,
     BecomesIdle,
     Turn,
+    FallAsleep(Rung),
+    Wake,
     DaemonDies,
     Wait(i64),
 }
@@ -77,6 +79,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::ComesUpWorse),
         4 => Just(Happening::BecomesIdle),
         4 => Just(Happening::Turn),
+        3 => prop_oneof![Just(Rung::Suspended), Just(Rung::Stopped)].prop_map(Happening::FallAsleep),
+        3 => Just(Happening::Wake),
         3 => Just(Happening::DaemonDies),
         8 => (1..200i64).prop_map(Happening::Wait),
     ]
@@ -143,6 +147,13 @@ impl World {
                     self.facts.turn = Turn::Granted;
                 }
             }
+            Happening::FallAsleep(rung) => {
+                let deeper = self.facts.rung.is_some_and(|now| now < *rung);
+                if deeper || self.facts.is_settled_and_serves() {
+                    self.facts.rung = Some(*rung);
+                }
+            }
+            Happening::Wake => self.facts.rung = None,
             // What only the daemon's memory holds is lost; what was serving is proven again.
             Happening::DaemonDies => {
                 for instance in &mut self.facts.instances {
@@ -252,6 +263,7 @@ impl World {
                 }
                 prop_assert!(mains == 0 || facts.turn == Turn::Granted, "not before its turn");
                 prop_assert!(!facts.deleting && facts.desired == DesiredState::Running);
+                prop_assert!(facts.rung.is_none(), "nothing is started for a sleeper");
                 prop_assert!(facts.has_database);
                 prop_assert!(facts.retry_at.is_none_or(|at| at <= now), "not before the backoff is over");
                 prop_assert!(facts.failed != Some(revision) || facts.active.is_none_or(|a| a == revision));
@@ -262,6 +274,7 @@ impl World {
                     revision,
                     restarts: facts.restarts,
                     stale: false,
+                    suspended: false,
                     process: ProcessFacts::Starting { deadline, probes: 0, next_probe: now, refused: false },
                     drain: None,
                     ending: None,
@@ -270,6 +283,7 @@ impl World {
             Step::Probe(id) => {
                 let i = by_id(facts, id);
                 prop_assert!(facts.instances[i].ending.is_none());
+                prop_assert!(!facts.instances[i].suspended, "a sleeper is not asked");
                 match &mut facts.instances[i].process {
                     ProcessFacts::Starting { probes, next_probe: at, .. } => {
                         *probes += 1;
@@ -283,7 +297,8 @@ impl World {
                 let i = by_id(facts, id);
                 let blue = facts.instances[i].clone();
                 prop_assert!(blue.is_proven() && blue.ending.is_none());
-                if !matches!(why, Why::Stopped | Why::Restore) {
+                prop_assert!(!blue.suspended);
+                if !matches!(why, Why::Stopped | Why::Asleep | Why::Restore) {
                     prop_assert!(!facts.side_by_side(), "no pause where none is needed");
                     let unproven = facts.wanted().is_some_and(|wanted| facts.needs_proof(wanted, &blue));
                     prop_assert!(!unproven, "blue is not touched before green is proven");
@@ -292,6 +307,18 @@ impl World {
                 let deadline = now + Duration::seconds(30);
                 let drain = DrainFacts { leave: Leave::Held, deadline, idle: false, cut_at: None };
                 facts.instances[i].drain = Some(drain);
+            }
+            Step::Suspend(id) => {
+                let i = by_id(facts, id);
+                let drained = facts.instances[i].drain.is_some_and(|d| d.idle || now >= d.deadline);
+                prop_assert!(drained && !facts.instances[i].suspended && facts.instances.len() == 1);
+                prop_assert_eq!(facts.rung, Some(Rung::Suspended));
+                facts.instances[i].suspended = true;
+            }
+            Step::Resume(id) => {
+                let i = by_id(facts, id);
+                prop_assert!(facts.instances[i].suspended && facts.rung.is_none());
+                (facts.instances[i].suspended, facts.instances[i].drain) = (false, None);
             }
             Step::Retire(id) => {
                 let i = by_id(facts, id);
@@ -325,12 +352,13 @@ impl World {
                 let instance = facts.instances[i].clone();
                 prop_assert!(instance.ending.is_none(), "told once");
                 let drained = instance.drain.is_some_and(|d| d.idle || now >= d.deadline);
-                let serves = instance.role == Role::Main && instance.is_proven();
+                let serves = instance.role == Role::Main && instance.is_proven() && !instance.suspended;
                 rude = matches!(why, Why::Deleted | Why::Unhealthy | Why::Surplus);
                 prop_assert!(!serves || drained || rude, "drained before it is ended");
                 if why == Why::Replaced {
                     prop_assert_eq!(facts.good, facts.active, "only for one that is good");
                 }
+                facts.instances[i].suspended = false;
                 facts.instances[i].ending = Some(EndingFacts { kill_at: now + Duration::seconds(20), killed: false });
                 if why.is_wish() {
                     self.told.insert(id);
@@ -432,6 +460,7 @@ proptest! {
             }
         }
         // From here on the world is kind: good revisions come up, time passes.
+        world.happen(&Happening::Wake);
         for _ in 0..400 {
             world.settle()?;
             if world.gone {

@@ -39,6 +39,10 @@ pub enum Phase {
     Starting,
     /// Its instance answers.
     Running,
+    /// Its instance is stopped where it is and its memory is in swap; a request brings it back in a tenth of a second.
+    Suspended,
+    /// No instance runs because nobody asked for a while; a request starts one.
+    Asleep,
     /// Its instance keeps ending; the next start waits for the backoff.
     CrashLoop,
     /// Down by wish.

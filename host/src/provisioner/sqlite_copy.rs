@@ -22,6 +22,8 @@ const DEADLINE: Duration = Duration::from_secs(300);
 pub(super) async fn copy(from: PathBuf, to: PathBuf) -> io::Result<()> {
     let (source, target) = (from.clone(), to.clone());
     let files = tokio::task::spawn_blocking(move || files(&source, &target)).await.map_err(io::Error::other)??;
+    // What leads there is the daemon's own; what lies there is the instance's.
+    let from = fs::canonicalize(from)?;
     let copied = tokio::time::timeout(DEADLINE, async {
         for name in &files {
             vacuum_into(&from.join(name), &to.join(name))
@@ -62,9 +64,18 @@ fn files(from: &Path, to: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     Ok(names)
 }
 
+/// `from` is the real path. An instance may put a link in its place at any moment: SQLite resolves links when it opens a file, follows
+/// none after that, and says where it arrived.
 async fn vacuum_into(from: &Path, to: &Path) -> Result<(), sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(BUSY_TIMEOUT);
     let mut connection = options.disable_statement_logging().connect().await?;
+    let opened: String = sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+        .fetch_one(&mut connection)
+        .await?;
+    if Path::new(&opened) != from {
+        connection.close().await?;
+        return Err(sqlx::Error::Protocol("a symbolic link lies in its place".to_owned()));
+    }
     let copied = sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&mut connection).await;
     connection.close().await?;
     copied.map(|_| ())
@@ -120,6 +131,26 @@ mod tests {
         assert_eq!(rows, [1], "what was not committed is not there");
         assert_eq!(fs::read_dir(&to).expect("read").count(), 1, "neither other files nor links");
         sqlx::raw_sql("COMMIT").execute(&mut blue).await.expect("the writer was not disturbed");
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_put_in_place_of_a_file_leads_nowhere() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = fs::canonicalize(dir.path()).expect("it is there");
+        let mut theirs = open(&root.join("theirs.sqlite")).await;
+        sqlx::raw_sql("CREATE TABLE secrets (text TEXT)").execute(&mut theirs).await.expect("written");
+        // As if between the look at the directory and the opening.
+        std::os::unix::fs::symlink(root.join("theirs.sqlite"), root.join("ours.sqlite")).expect("linked");
+        let error = vacuum_into(&root.join("ours.sqlite"), &root.join("copy.sqlite")).await.expect_err("a link");
+        assert!(error.to_string().contains("symbolic link"), "{error}");
+        assert!(!root.join("copy.sqlite").exists(), "nothing of it is copied");
+        // A file in its own place is copied.
+        fs::remove_file(root.join("ours.sqlite")).expect("removed");
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; CREATE TABLE t (n INT)")
+            .execute(&mut open(&root.join("ours.sqlite")).await)
+            .await
+            .expect("written");
+        vacuum_into(&root.join("ours.sqlite"), &root.join("copy.sqlite")).await.expect("a file is copied");
     }
 
     #[tokio::test]

@@ -111,7 +111,7 @@ fn start_echo(seen: Seen) -> Door {
 }
 
 fn serving(door: Door) -> Availability {
-    let endpoint = Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") };
+    let endpoint = Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 };
     Availability::Serving(Upstream::new(endpoint))
 }
 

@@ -78,6 +78,9 @@ pub(super) enum ProxyError {
         /// Seconds.
         retry_after: u32,
     },
+    /// A browser's page follows how far it is: what is going on.
+    #[error("the workspace is {0}")]
+    Waking(&'static str),
     /// It did not come up in the time that a request waits.
     #[error("held too long")]
     HeldTooLong,
@@ -132,6 +135,7 @@ impl ProxyError {
             Self::Signing => "signing",
             Self::Stopped => "stopped",
             Self::Unavailable { .. } => "unavailable",
+            Self::Waking(_) => "waking",
             Self::HeldTooLong => "held-too-long",
             Self::TooManyHeld => "too-many-held",
             Self::Connect(_) => "connect",
@@ -143,7 +147,7 @@ impl ProxyError {
     }
 
     /// All labels, for the metrics.
-    pub const KINDS: [&'static str; 21] = [
+    pub const KINDS: [&'static str; 22] = [
         "rejected",
         "misdirected",
         "unauthenticated",
@@ -158,6 +162,7 @@ impl ProxyError {
         "signing",
         "stopped",
         "unavailable",
+        "waking",
         "held-too-long",
         "too-many-held",
         "connect",
@@ -185,6 +190,7 @@ impl ProxyError {
             | Self::Signing
             | Self::Stopped
             | Self::Unavailable { .. }
+            | Self::Waking(_)
             | Self::HeldTooLong
             | Self::TooManyHeld => 503,
         };
@@ -210,6 +216,7 @@ impl ProxyError {
             Self::BodyTooLarge => "The request body is too large.".into(),
             Self::Stopped => "This workspace is stopped. Its operator can start it again.".into(),
             Self::Unavailable { reason, .. } => format!("This workspace is not available: {reason}").into(),
+            Self::Waking(stage) => format!("It is {stage}. This page opens it as soon as it is there.").into(),
             Self::HeldTooLong => "This workspace is starting and needs longer than expected. Try again soon.".into(),
             Self::TooManyHeld => "This workspace is starting and many requests wait for it. Try again soon.".into(),
             Self::Connect(_) => "This workspace's instance can't be reached right now. Try again soon.".into(),
@@ -225,7 +232,7 @@ impl ProxyError {
         match self {
             Self::Unavailable { retry_after, .. } => Some((*retry_after).max(1)),
             Self::KeysUnavailable | Self::HeldTooLong | Self::TooManyHeld => Some(5),
-            Self::PolicyFailed(_) | Self::Connect(_) => Some(1),
+            Self::PolicyFailed(_) | Self::Connect(_) | Self::Waking(_) => Some(1),
             _ => None,
         }
     }
@@ -249,7 +256,9 @@ impl ProxyError {
         let title = status.canonical_reason().unwrap_or("Error");
         let detail = self.public_message();
         let id = reply.request_id.to_str().unwrap_or_default();
-        let (kind, text) = if reply.html {
+        let (kind, text) = if reply.html && matches!(self, Self::Waking(_)) {
+            ("text/html; charset=utf-8", page::waking(&detail))
+        } else if reply.html {
             ("text/html; charset=utf-8", page::error(status, self.title(), &detail, id))
         } else {
             let document = json!({
@@ -264,6 +273,9 @@ impl ProxyError {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         match self {
+            Self::Waking(_) if reply.html => {
+                headers.insert("content-security-policy", page::waking_policy());
+            }
             Self::Unauthenticated(_) | Self::Sessionless => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
@@ -292,6 +304,7 @@ impl ProxyError {
             Self::NoWorkspace | Self::NoPage | Self::Misdirected => "Nothing here",
             Self::Stopped => "This workspace is stopped",
             Self::Unavailable { .. } | Self::HeldTooLong | Self::TooManyHeld => "This workspace is not ready",
+            Self::Waking(_) => page::WAKING_TITLE,
             Self::Rejected(_) | Self::Refused { .. } | Self::BodySilent | Self::BodyTooLarge => {
                 "This request can't be served"
             }
@@ -344,6 +357,7 @@ mod tests {
             E::Signing,
             E::Stopped,
             E::Unavailable { reason: "crash".into(), retry_after: 7 },
+            E::Waking("waking up"),
             E::HeldTooLong,
             E::TooManyHeld,
             E::Connect("secret".into()),

@@ -13,6 +13,8 @@ use super::validate::tokens;
 
 /// Names of ours that a client may not set and an instance may not answer with.
 pub(super) const WORKSPACE: HeaderName = HeaderName::from_static("x-orbit-workspace");
+/// Sent by our own page of progress: it asks how far the workspace is, instead of waiting for it.
+pub(super) const PROGRESS: HeaderName = HeaderName::from_static("x-orbit-progress");
 /// The request's id: ours, in both directions.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -1,5 +1,6 @@
-//! Requests that wait for an instance: it starts, restarts, or died a moment ago. They keep their body with the client, don't
-//! count as being on the instance, and leave in any order.
+//! Requests that wait for an instance: it sleeps, starts, restarts, or died a moment ago. They keep their body with the client,
+//! don't count as being on the instance, and leave in any order. One that meets its workspace asleep says that it wants it awake;
+//! whoever comes after it, and whether it stays itself, changes nothing about that.
 
 use std::{
     collections::HashMap,
@@ -18,6 +19,8 @@ use crate::{
 
 /// How often a waiting request makes sure that its workspace still exists.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest wait of a browser that shows what it gets: then it gets a page that follows how far the workspace is.
+pub(super) const BROWSER_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait for the controller to notice that an instance is gone.
 const NOTICE: Duration = Duration::from_secs(15);
 
@@ -45,41 +48,57 @@ impl Hold {
         Self { directory, waiting: Mutex::default(), per_workspace, timeout, gauge }
     }
 
-    /// The mark that a request is on the instance; waits if it must.
-    pub async fn enter(&self, entry: &Arc<Entry>) -> Result<InFlight, ProxyError> {
+    /// The mark that a request is on the instance; waits if it must. A `browser` waits for [`BROWSER_PATIENCE`] only.
+    pub async fn enter(&self, entry: &Arc<Entry>, browser: bool) -> Result<InFlight, ProxyError> {
         match admit(entry)? {
-            Some(found) => Ok(found),
+            Ok(found) => Ok(found),
             // The rare way is on the heap, so that it costs the others nothing.
-            None => Box::pin(self.wait(entry, None)).await,
+            Err(_) => Box::pin(self.wait(entry, None, browser)).await,
+        }
+    }
+
+    /// How far the workspace is, for whoever does not want to wait: an error, unless it serves. Wakes it as a request does.
+    pub fn progress(&self, entry: &Arc<Entry>) -> Result<(), ProxyError> {
+        match admit(entry)? {
+            Ok(_) => Ok(()),
+            Err(stage) => {
+                self.directory.wake(entry.id);
+                Err(ProxyError::Waking(stage))
+            }
         }
     }
 
     /// The instance after `dead` refused a connection: waits until the controller says something else about it.
     pub async fn enter_after(&self, entry: &Arc<Entry>, dead: &Endpoint) -> Result<InFlight, ProxyError> {
-        Box::pin(self.wait(entry, Some(dead))).await
+        Box::pin(self.wait(entry, Some(dead), false)).await
     }
 
-    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>) -> Result<InFlight, ProxyError> {
+    async fn wait(&self, entry: &Arc<Entry>, dead: Option<&Endpoint>, browser: bool) -> Result<InFlight, ProxyError> {
         let _place = self.take_place(entry.id)?;
         self.directory.wake(entry.id);
-        let deadline = Instant::now() + self.timeout;
+        let patience = if browser { BROWSER_PATIENCE.min(self.timeout) } else { self.timeout };
+        let deadline = Instant::now() + patience;
         let notice = Instant::now() + NOTICE.min(self.timeout);
         let mut changes = entry.subscribe();
         loop {
             // Marks the value as seen before it is read, so that no change falls between.
             changes.borrow_and_update();
-            match admit(entry)? {
-                Some(found) if dead == Some(found.endpoint()) && Instant::now() >= notice => {
+            let stage = match admit(entry)? {
+                Ok(found) if dead == Some(found.endpoint()) && Instant::now() >= notice => {
                     return Err(ProxyError::Connect("it refuses connections".into()));
                 }
                 // Dropped: a request that waits must not keep the instance from being replaced.
-                Some(found) if dead == Some(found.endpoint()) => {}
-                Some(found) => return Ok(found),
-                None => {}
-            }
+                Ok(found) if dead == Some(found.endpoint()) => "starting again",
+                Ok(found) => return Ok(found),
+                Err(stage) => stage,
+            };
             let now = Instant::now();
             if now >= deadline {
-                return Err(ProxyError::HeldTooLong);
+                return Err(if browser { ProxyError::Waking(stage) } else { ProxyError::HeldTooLong });
+            }
+            if entry.availability() == Availability::Asleep {
+                // Again and again: a hint may be dropped, and at rest no scan looks at a sleeper.
+                self.directory.wake(entry.id);
             }
             let _ = timeout_at(deadline.min(now + LOOK_AGAIN), changes.changed()).await;
             if self.directory.get(entry.slug.as_str()).is_none_or(|current| current.id != entry.id) {
@@ -99,12 +118,17 @@ impl Hold {
     }
 }
 
-/// What becomes of a request now; `None` if it must wait.
-fn admit(entry: &Entry) -> Result<Option<InFlight>, ProxyError> {
+/// What becomes of a request now; what is going on if it must wait.
+fn admit(entry: &Entry) -> Result<Result<InFlight, &'static str>, ProxyError> {
     match entry.enter() {
-        Ok(in_flight) => Ok(Some(in_flight)),
+        Ok(in_flight) => Ok(Ok(in_flight)),
+        Err(Availability::Held(stage)) => Ok(Err(stage)),
         // `Serving` is never refused by `enter`; if it were, waiting is right.
-        Err(Availability::Held(_) | Availability::Serving(_)) => Ok(None),
+        Err(Availability::Serving(_)) => Ok(Err("starting")),
+        Err(Availability::Asleep) => {
+            entry.activity.want_awake();
+            Ok(Err("waking up"))
+        }
         Err(Availability::Stopped) => Err(ProxyError::Stopped),
         Err(Availability::Unavailable { reason, retry_after }) => Err(ProxyError::Unavailable { reason, retry_after }),
     }
@@ -143,7 +167,7 @@ mod tests {
     }
     fn serving() -> Arc<Upstream> {
         let door = Door::new(std::path::Path::new("/nowhere"), 1);
-        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b"") })
+        Upstream::new(Endpoint { door, boot: InstanceId::generate(), revision: Digest::of(b""), resumed: 0 })
     }
     fn rig(per_workspace: usize, timeout: Duration) -> (Arc<Hold>, Arc<Entry>) {
         let (directory, _hints) = Directory::new();
@@ -157,7 +181,7 @@ mod tests {
         let (hold, entry) = rig(10, Duration::from_secs(60));
         let waiting = tokio::spawn({
             let (hold, entry) = (hold.clone(), entry.clone());
-            async move { hold.enter(&entry).await }
+            async move { hold.enter(&entry, false).await }
         });
         while hold.gauge.get() == 0 {
             tokio::task::yield_now().await;
@@ -175,19 +199,36 @@ mod tests {
     #[tokio::test]
     async fn a_full_room_a_deadline_and_a_wish_are_three_answers() {
         let (hold, entry) = rig(0, Duration::from_secs(60));
-        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::TooManyHeld)));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::TooManyHeld)));
         let (hold, entry) = rig(1, Duration::ZERO);
-        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::HeldTooLong)));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::HeldTooLong)));
         entry.publish(Availability::Stopped);
-        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::Stopped)));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::Stopped)));
         let upstream = serving();
         entry.publish(Availability::Serving(upstream.clone()));
-        assert!(hold.enter(&entry).await.is_ok());
+        assert!(hold.enter(&entry, false).await.is_ok());
         assert!(matches!(hold.enter_after(&entry, &upstream.endpoint).await, Err(ProxyError::Connect(_))));
         hold.directory.remove(&entry.slug, entry.id);
         entry.publish(Availability::Held("starting"));
         let (hold, entry) = (Hold { timeout: Duration::from_secs(60), ..Arc::into_inner(hold).expect("one") }, entry);
-        assert!(matches!(hold.enter(&entry).await, Err(ProxyError::NoWorkspace)));
+        assert!(matches!(hold.enter(&entry, false).await, Err(ProxyError::NoWorkspace)));
+        assert_eq!(upstream.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_is_wanted_once_a_request_met_it_and_a_browser_is_told_after_its_patience() {
+        let (hold, entry) = rig(10, Duration::from_secs(60));
+        entry.publish(Availability::Asleep);
+        assert!(!entry.activity.is_wanted());
+        let began = Instant::now();
+        assert!(matches!(hold.enter(&entry, true).await, Err(ProxyError::Waking("waking up"))));
+        assert!((BROWSER_PATIENCE..Duration::from_secs(3)).contains(&began.elapsed()));
+        assert!(entry.activity.is_wanted(), "though the browser has left");
+        entry.publish(Availability::Held("starting"));
+        assert!(matches!(hold.progress(&entry), Err(ProxyError::Waking("starting"))));
+        let upstream = serving();
+        entry.publish(Availability::Serving(upstream.clone()));
+        assert!(hold.progress(&entry).is_ok());
         assert_eq!(upstream.in_flight(), 0);
     }
 }

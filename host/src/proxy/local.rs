@@ -46,6 +46,11 @@ pub(super) async fn page(
     }
 }
 
+/// The workspace that a page followed is there.
+pub(super) fn there(request_id: &HeaderValue) -> Response<Body> {
+    local(StatusCode::NO_CONTENT, JSON, "", request_id)
+}
+
 /// Exchanges a one-time code for the session cookie.
 async fn login(
     proxy: &Proxy,

@@ -1,6 +1,11 @@
-//! The few pages that orbitd shows people itself. Self-contained: no script, no picture, nothing from elsewhere.
+//! The few pages that orbitd shows people itself. Self-contained: no picture, nothing from elsewhere, and no script but the one
+//! that follows a workspace's waking, which its page's policy names by digest.
 
-use http::StatusCode;
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderValue, StatusCode};
 
 /// Content-Security-Policy of our pages.
 pub(super) const POLICY: &str =
@@ -17,6 +22,20 @@ h1{font-size:1.45rem;line-height:1.25;margin:1.4rem 0 .6rem}p{margin:.4rem 0;ove
 footer{margin-top:1.6rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--soft);font-size:.82rem}\
 code{font-family:ui-monospace,monospace}a{color:var(--mark)}";
 
+/// Heading of the page that follows a workspace's waking.
+pub(super) const WAKING_TITLE: &str = "Your workspace is on its way";
+
+/// Asks the page's own address how far it is (so the answer is for whoever may open it), and opens it once it is there.
+const FOLLOW: &str = "\
+(()=>{const say=document.querySelector('p');const began=Date.now();const look=async()=>{try{\
+const answer=await fetch(location.href,{headers:{'X-Orbit-Progress':'1',Accept:'application/json'},cache:'no-store'});\
+if(answer.status!==503){location.reload();return}say.textContent=(await answer.json()).detail;\
+}catch{}document.querySelector('footer').textContent=Math.round((Date.now()-began)/1000+2)+' s';setTimeout(look,500)};\
+setTimeout(look,300)})()";
+
+/// Where scripts don't run, the page loads itself again.
+const FOLLOW_WITHOUT_SCRIPT: &str = "<noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>";
+
 const MARK: &str = "<svg width=\"26\" height=\"26\" viewBox=\"0 0 26 26\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"2\" aria-hidden=\"true\">\
 <circle cx=\"13\" cy=\"13\" r=\"4\" fill=\"currentColor\" stroke=\"none\"/><ellipse cx=\"13\" cy=\"13\" rx=\"11\" ry=\"5\" transform=\"rotate(-28 13 13)\"/></svg>";
 
@@ -24,6 +43,23 @@ const MARK: &str = "<svg width=\"26\" height=\"26\" viewBox=\"0 0 26 26\" fill=\
 pub(super) fn error(status: StatusCode, title: &str, detail: &str, request_id: &str) -> String {
     let number = status.as_u16();
     page(title, detail, &format!("Status {number} · Request <code>{}</code>", escape(request_id)))
+}
+
+/// While a workspace wakes or starts. Follows how far it is and then opens it.
+pub(super) fn waking(detail: &str) -> String {
+    let text = page(WAKING_TITLE, detail, "2 s");
+    text.replace("</head>", &format!("{FOLLOW_WITHOUT_SCRIPT}</head>"))
+        .replace("</main>", &format!("</main><script>{FOLLOW}</script>"))
+}
+
+/// Content-Security-Policy of [`waking`].
+pub(super) fn waking_policy() -> HeaderValue {
+    static WAKING: LazyLock<HeaderValue> = LazyLock::new(|| {
+        let script = BASE64_STANDARD.encode(digest::digest(&digest::SHA256, FOLLOW.as_bytes()));
+        let policy = format!("{POLICY}; script-src 'sha256-{script}'; connect-src 'self'");
+        HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(POLICY))
+    });
+    WAKING.clone()
 }
 
 /// After signing out.
@@ -65,5 +101,8 @@ mod tests {
     fn nothing_in_a_page_is_markup_that_we_did_not_write() {
         let page = super::error(http::StatusCode::FORBIDDEN, "t", "<script>alert('x')</script>", "\"><img>");
         assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+        let page = super::waking("<script>alert('x')</script>");
+        assert_eq!(page.matches("<script").count(), 1, "{page}");
+        assert!(super::waking_policy().to_str().is_ok_and(|policy| policy.contains("script-src 'sha256-")));
     }
 }

@@ -21,6 +21,7 @@ use super::{
     link::{ExchangeError, Link},
     local,
     metrics::Counted,
+    pool,
     session::{Session, authenticate},
     tunnel::Tunnel,
     validate::{self, Reject},
@@ -48,7 +49,8 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, peer: &Peer, request: Request<Inc
     let html = wants_html(request.method(), request.headers());
     let had_body = !request.body().is_end_stream();
     let mut slug = String::new();
-    let outcome = steps(proxy, peer, &request_id, request, &mut slug).await;
+    let arrival = Arrival { request_id: &request_id, at: started, browser: html };
+    let outcome = steps(proxy, peer, &arrival, request, &mut slug).await;
     let took = started.elapsed();
     let (response, error) = match outcome {
         Ok(mut answer) => {
@@ -74,6 +76,14 @@ pub(super) async fn answer(proxy: &Arc<Proxy>, peer: &Peer, request: Request<Inc
     response
 }
 
+/// How a request came.
+struct Arrival<'a> {
+    request_id: &'a HeaderValue,
+    at: Instant,
+    /// It shows what it gets to a person.
+    browser: bool,
+}
+
 /// An answer and where it comes from.
 struct Answer {
     response: Response<Body>,
@@ -89,10 +99,11 @@ impl Answer {
 async fn steps(
     proxy: &Arc<Proxy>,
     peer: &Peer,
-    request_id: &HeaderValue,
+    arrival: &Arrival<'_>,
     request: Request<Incoming>,
     for_log: &mut String,
 ) -> Result<Answer, ProxyError> {
+    let request_id = arrival.request_id;
     let (mut parts, body) = request.into_parts();
 
     // 1 limits and shape
@@ -113,6 +124,7 @@ async fn steps(
     let slug = for_log.as_str();
     let credentials = Credentials::take(&mut parts.headers, proxy.site.https()).map_err(ProxyError::Rejected)?;
     let foreign = is_foreign(&proxy.site, &host, &parts.headers);
+    let follows_progress = parts.headers.contains_key(headers::PROGRESS);
     headers::strip_request(&mut parts.headers);
 
     // 4 workspace, and what the front answers itself
@@ -167,7 +179,11 @@ async fn steps(
         return Ok(Answer::local(local::refresh(&session.token, &user, &minted, request_id)));
     }
 
-    // 8 and 9 resolve the instance, or wait for it; forward
+    // 8 and 9 resolve the instance, or wait for it; forward. Here somebody who may uses the workspace.
+    entry.activity.touch(arrival.at.into_std());
+    if follows_progress {
+        return proxy.hold.progress(&entry).map(|()| Answer::local(local::there(request_id)));
+    }
     let identity = Identity {
         host: proxy.site.public_host(&entry.slug, parts.headers.get(header::HOST)).ok_or(ProxyError::Misdirected)?,
         forwarded_for: &peer.forwarded_for,
@@ -178,7 +194,8 @@ async fn steps(
     headers::set_identity(&mut parts.headers, identity);
     headers::frame_request(&mut parts.headers, &parts.method, length, had_length);
     let timeout = timeout.unwrap_or(proxy.idle);
-    let response = forward(proxy, &entry, parts, body, websocket.then_some(&session), timeout).await?;
+    let upgrade = websocket.then_some(&session);
+    let response = forward(proxy, &entry, parts, body, upgrade, Patience { timeout, browser: arrival.browser }).await?;
     Ok(Answer { response, local: false })
 }
 
@@ -211,6 +228,14 @@ fn is_foreign(site: &Site, host: &Authority<'_>, headers: &HeaderMap) -> bool {
     }
 }
 
+/// How long a request waits.
+struct Patience {
+    /// Longest silence of the instance.
+    timeout: Duration,
+    /// A browser gets a page instead of a long wait.
+    browser: bool,
+}
+
 /// Sends a request to the workspace's instance. A request of which a byte was written is never sent again.
 async fn forward(
     proxy: &Arc<Proxy>,
@@ -218,7 +243,7 @@ async fn forward(
     mut parts: Parts,
     body: Incoming,
     websocket: Option<&Session>,
-    timeout: Duration,
+    patience: Patience,
 ) -> Result<Response<Body>, ProxyError> {
     let client = parts.extensions.remove::<OnUpgrade>();
     parts.uri = validate::origin_form(parts.uri);
@@ -230,13 +255,13 @@ async fn forward(
     let head_request = parts.method == Method::HEAD;
     let (upload, watch) = Upload::new(body, proxy.limits.body_bytes);
     let mut request = Request::from_parts(parts, upload);
-    let mut in_flight = proxy.hold.enter(entry).await?;
+    let mut in_flight = proxy.hold.enter(entry, patience.browser).await?;
     let mut attempt = 0;
     let (link, response) = loop {
         attempt += 1;
         let mut link;
         (link, in_flight) = connect(proxy, entry, in_flight, attempt == 1).await?;
-        match link.exchange(request, watch.as_deref(), timeout).await {
+        match link.exchange(request, watch.as_deref(), patience.timeout).await {
             Ok(response) => break (link, response),
             Err(ExchangeError::Failed(error)) => return Err(error),
             // A parked connection that was closed between our look and our first byte.
@@ -266,7 +291,7 @@ async fn forward(
         tokio::spawn(tunnel.run());
         return Ok(Response::from_parts(head, Body::empty()));
     }
-    let key = (entry.id, in_flight.endpoint().boot);
+    let key = pool::key(entry, in_flight.endpoint());
     let event_stream =
         head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
     let pool = proxy.pool.clone();
@@ -282,7 +307,7 @@ async fn connect(
     in_flight: InFlight,
     parked: bool,
 ) -> Result<(Box<Link>, InFlight), ProxyError> {
-    if parked && let Some(link) = proxy.pool.take((entry.id, in_flight.endpoint().boot)) {
+    if parked && let Some(link) = proxy.pool.take(pool::key(entry, in_flight.endpoint())) {
         return Ok((link, in_flight));
     }
     Box::pin(connect_anew(proxy, entry, in_flight)).await

@@ -1,5 +1,6 @@
-//! Parked connections to instances, by workspace and boot id: no instance ever meets a connection of the one before
-//! (catalogue H-15).
+//! Parked connections to instances, by workspace, boot id and how often the instance came back from being suspended: no instance
+//! ever meets a connection of the one before (catalogue H-15), and no request is written on a connection that an instance
+//! closes as the first thing after its sleep.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::link::Link;
-use crate::ids::{InstanceId, WorkspaceId};
+use crate::{
+    directory::{Endpoint, Entry},
+    ids::{InstanceId, WorkspaceId},
+};
 
 /// Longest time that a connection is parked. Node closes after 5 s; this must be shorter, or a request meets a closing door.
 const MAX_PARKED: Duration = Duration::from_secs(4);
@@ -20,7 +24,12 @@ const MAX_PER_INSTANCE: usize = 128;
 const SHARDS: usize = 16;
 
 /// Whose connections.
-pub(super) type Key = (WorkspaceId, InstanceId);
+pub(super) type Key = (WorkspaceId, InstanceId, u32);
+
+/// The key of connections to what serves a workspace now.
+pub(super) fn key(entry: &Entry, endpoint: &Endpoint) -> Key {
+    (entry.id, endpoint.boot, endpoint.resumed)
+}
 
 // Boxed: a link is a kilobyte that is handed on, not copied.
 type Shard = HashMap<Key, Vec<Box<Link>>>;
@@ -73,7 +82,7 @@ impl Pool {
         }
     }
 
-    fn shard(&self, (_, boot): Key) -> MutexGuard<'_, Shard> {
+    fn shard(&self, (_, boot, _): Key) -> MutexGuard<'_, Shard> {
         // The last byte of a UUIDv7 is random.
         let index = usize::from(boot.0.as_bytes()[15]) % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)

@@ -6,6 +6,7 @@ mod backups;
 mod confine;
 mod decision_log;
 mod load;
+mod memory;
 mod oci;
 mod postgres;
 mod provisioner;
@@ -15,6 +16,7 @@ pub use backups::{BackupSettings, S3Settings};
 pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
+pub use memory::MemorySettings;
 pub use oci::{OciAccount, OciSettings};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub source: SourceSettings,
     /// How instances run.
     pub instances: InstanceSettings,
+    /// When memory is short.
+    pub memory: MemorySettings,
     /// How instances are kept apart.
     pub confine: ConfineSettings,
     /// How their databases are made.
@@ -199,6 +203,10 @@ pub struct InstanceSettings {
     pub drain_timeout_s: u64,
     /// Instances that start at the same time; the others wait their turn.
     pub max_starting: usize,
+    /// Processes that wait with Backstage's code loaded, so that a start takes a third: at least so many (about 195 MiB each).
+    pub warm_min: usize,
+    /// At most so many, learned from how many were started in a minute. 0 with `warm_min` 0: none.
+    pub warm_max: usize,
     /// Workspaces that are rolled out at the same time, each from the start of its new instance to the end of its old one; the
     /// others wait in order. A tier's `rollout.max_concurrent` may allow fewer.
     pub max_rollouts: usize,
@@ -255,6 +263,7 @@ impl Default for Settings {
             oci: OciSettings::default(),
             source: SourceSettings::default(),
             instances: InstanceSettings::default(),
+            memory: MemorySettings::default(),
             confine: ConfineSettings::default(),
             provisioner: ProvisionerSettings::default(),
             alerts: AlertSettings::default(),
@@ -300,6 +309,8 @@ impl Default for InstanceSettings {
             stop_timeout_s: 20,
             drain_timeout_s: 30,
             max_starting: 2,
+            warm_min: 0,
+            warm_max: 0,
             max_rollouts: 8,
             max_log_bytes: 16 << 20,
             node: None,

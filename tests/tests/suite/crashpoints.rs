@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orbitd_tests::kill_rig;
+use orbitd_tests::{kill_rig, swap::Swap};
 use tokio::{sync::Mutex, task::JoinSet};
 
 /// Daemons under test at the same time.
@@ -10,6 +10,8 @@ const LANES: usize = 3;
 
 #[tokio::test]
 async fn a_daemon_killed_anywhere_comes_back_whole() {
+    // Held for all walks: each of them needs it, and it takes a moment to come and go.
+    let _swap = Swap::of(2048);
     let points = kill_rig::points();
     assert!(points.len() > 15, "{points:?}");
     let queue = Arc::new(Mutex::new(points.clone()));

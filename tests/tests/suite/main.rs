@@ -22,6 +22,7 @@ mod policies;
 mod policy_rollout;
 mod postgres;
 mod rollouts;
+mod sleep;
 mod tokens;
 mod upgrade;
 mod wrong_input;

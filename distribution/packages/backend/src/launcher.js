@@ -30,6 +30,10 @@ const ROOT = path.resolve(__dirname, '../../..'); // of the installed distributi
 /** A start that takes longer hangs in some plugin's init. orbitd's own deadline is usually shorter. */
 const START_DEADLINE_MS = 300_000;
 
+try {
+  process.dlopen({ exports: {} }, path.join(__dirname, 'park.node')); // see park.c
+} catch {} // an install without it: a suspended instance keeps the pages that others map too
+
 const report = openReport(4);
 let plugins; // PluginSet, once the manifest is read
 let handedOver = false; // Backstage's own signal and error handlers are in place
@@ -75,6 +79,16 @@ async function main() {
   const core = await load(incoming);
   const waited = !incoming.arrived;
   const start = await incoming.message;
+  // orbitd moves a waiting process into the workspace's home, directory and all: what Node remembers of its place is old.
+  process.chdir('.');
+  process.env.HOME = process.cwd();
+  process.env.TMPDIR = path.resolve('tmp');
+  if (start.user) {
+    // It was started before its user was known, as orbitd's; nothing of the workspace was read yet.
+    process.setgroups([]);
+    process.setgid(start.user);
+    process.setuid(start.user);
+  }
   const beganAt = waited ? performance.now() : 0; // a cold start counts from the start of the process
 
   const { InstanceConfig } = require('./config');

@@ -76,6 +76,7 @@ function parse(line) {
     socket: [v => v === undefined || (typeof v === 'string' && /^[\w-][\w.-]{0,63}$/.test(v)), 'a file name, or left out to serve on the port itself'],
     config_files: [v => Array.isArray(v) && v.length > 0 && v.length <= 16 && v.every(absolute), 'one to 16 absolute paths'],
     plugins: [v => Array.isArray(v) && v.length <= 256 && v.every(id => typeof id === 'string' && id.length <= 100), 'a list of plugin ids'],
+    user: [v => v === undefined || v === null || (Number.isInteger(v) && v > 0 && v < 2 ** 32 - 1), 'a user id, or left out to stay who it is'],
     secret_files: [v => v !== null && typeof v === 'object' && !Array.isArray(v) && Object.values(v).every(absolute), 'names with absolute paths'],
   };
   m.secret_files ??= {};

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use super::{Finding, daemon::Seen, verdicts};
 use crate::{
     app::{self, ports::listener_on, preflight},
-    driver::{Confinement, Distribution},
+    driver::{Confinement, Distribution, can_suspend},
     settings::Settings,
 };
 
@@ -52,7 +52,7 @@ pub async fn look(settings: &Settings, seen: Seen) -> Vec<Finding> {
             findings.push(verdicts::port(check, setting, port, listener_on(port), up));
         }
     }
-    findings.push(verdicts::swap(&fs::read_to_string("/proc/swaps").unwrap_or_default()));
+    findings.push(verdicts::swap(&fs::read_to_string("/proc/swaps").unwrap_or_default(), can_suspend()));
     findings
 }
 

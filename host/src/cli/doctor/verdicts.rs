@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Finding;
+use crate::driver::NoSuspension;
 use crate::{driver::Measure, settings::ConfineMode};
 
 /// Below it the registry may fail to write.
@@ -56,17 +57,28 @@ pub fn private_file(check: &'static str, path: &Path, mode: Option<u32>) -> Find
     }
 }
 
-/// Swap in use on this machine, from the text of `/proc/swaps`: a suspended instance lives there.
-pub fn swap(table: &str) -> Finding {
+/// Whether instances can be suspended here: swap for their memory, and the right to put it there. `table` is `/proc/swaps`; the
+/// daemon that runs may have other rights than whoever asks.
+pub fn swap(table: &str, possible: Result<(), NoSuspension>) -> Finding {
     const CHECK: &str = "swap";
     let kib: u64 = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
     match kib {
         0 => Finding::warn(
             CHECK,
-            "there is no swap",
-            "nothing needs it yet; suspending idle instances will (zram or a swap file)",
+            "there is no swap: idle instances can't be suspended, a tier's [sleep] goes from running to stopped",
+            "add zram or a swap file, about 250 MiB per suspended instance; or leave it, if nothing shall be suspended",
         ),
-        kib => Finding::ok(CHECK, format!("{:.1} GiB of swap", kib as f64 / f64::from(1 << 20))),
+        kib => {
+            let size = format!("{:.1} GiB of swap", kib as f64 / f64::from(1 << 20));
+            match possible {
+                Ok(()) => Finding::ok(CHECK, format!("{size}: idle instances can be suspended")),
+                Err(why) => Finding::warn(
+                    CHECK,
+                    format!("{size}, and yet: {why}"),
+                    "without it a tier's [sleep] goes from running to stopped",
+                ),
+            }
+        }
     }
 }
 
@@ -124,9 +136,11 @@ mod tests {
     #[test]
     fn swap_is_added_up() {
         let head = "Filename Type Size Used Priority\n";
-        assert_eq!(swap(head).verdict, Verdict::Warn);
-        let both = swap(&format!("{head}/dev/zram0 partition 1048576 0 100\n/swap file 1048576 5 -2\n"));
+        assert_eq!(swap(head, Ok(())).verdict, Verdict::Warn);
+        let table = format!("{head}/dev/zram0 partition 1048576 0 100\n/swap file 1048576 5 -2\n");
+        let both = swap(&table, Ok(()));
         assert!(both.verdict == Verdict::Ok && both.text.contains("2.0 GiB"), "{both:?}");
+        assert_eq!(swap(&table, Err(NoSuspension::NoRight)).verdict, Verdict::Warn);
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub fn judge(resource: &Resource, goal: Goal) -> Verdict {
             _ => Verdict::Going("stopping".to_owned()),
         };
     }
+    if matches!(status.phase, Phase::Suspended | Phase::Asleep) {
+        // The next request wakes it; nobody need wait for that.
+        return Verdict::Reached;
+    }
     let ready = status.condition(ConditionKind::Ready).is_some_and(|condition| condition.truth == Truth::True);
     let rolled_out = status.condition(ConditionKind::RolledOut).is_none_or(|condition| condition.truth == Truth::True);
     match (ready && status.phase == Phase::Running, rolled_out, failing(ConditionKind::RolledOut)) {
@@ -73,6 +77,8 @@ pub fn phase(phase: Phase) -> &'static str {
         Phase::Provisioning => "provisioning",
         Phase::Starting => "starting",
         Phase::Running => "running",
+        Phase::Suspended => "suspended",
+        Phase::Asleep => "asleep",
         Phase::CrashLoop => "crash-loop",
         Phase::Stopped => "stopped",
         Phase::Deleting => "deleting",

@@ -9,6 +9,7 @@ mod judge;
 mod login;
 mod revisions;
 mod show;
+mod sleep;
 mod wait;
 
 pub(super) use change::{Wait, finish};
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::sleep::Ask;
 use super::{Global, client::Client, connection::Connection, failure::Failure};
 use crate::{ids::Slug, model::Workspace};
 
@@ -27,6 +29,7 @@ Examples:
   orbitd workspace set acme tier=enterprise app_config.app.title=\"Acme's portal\"
   orbitd workspace set acme desired=stopped          down until someone says otherwise; data is kept
   orbitd workspace rollback acme                     to the last good revision, until the spec changes
+  orbitd workspace sleep acme                        until the next request; `suspend` keeps the process, in swap
   orbitd workspace logs acme -f
   orbitd workspace delete acme";
 
@@ -69,6 +72,14 @@ enum WorkspaceCommand {
     Rollback(revisions::RollbackArgs),
     /// Roll out the newest configuration (again): ends a rollback, tries a failed revision once more
     Rollout(change::RolloutArgs),
+    /// Wake a sleeping workspace, as a request would
+    Wake(sleep::SleepArgs),
+    /// Suspend its instance: a few MiB of memory, back in a tenth of a second with the next request
+    Suspend(sleep::SleepArgs),
+    /// Stop its instance until the next request
+    Sleep(sleep::SleepArgs),
+    /// Stop its instance until someone says otherwise
+    Stop(sleep::SleepArgs),
     /// Make a one-time login URL for a browser
     Login(login::LoginArgs),
 }
@@ -101,6 +112,10 @@ pub async fn run(global: &Global, args: WorkspaceArgs) -> Result<(), Failure> {
         WorkspaceCommand::Revisions(args) => revisions::list(&client, args, global.json).await,
         WorkspaceCommand::Rollback(args) => revisions::rollback(&client, args, global.json).await,
         WorkspaceCommand::Rollout(args) => change::rollout(&client, args, global.json).await,
+        WorkspaceCommand::Wake(args) => sleep::run(&client, Ask::Wake, args, global.json).await,
+        WorkspaceCommand::Suspend(args) => sleep::run(&client, Ask::Suspend, args, global.json).await,
+        WorkspaceCommand::Sleep(args) => sleep::run(&client, Ask::Sleep, args, global.json).await,
+        WorkspaceCommand::Stop(args) => sleep::run(&client, Ask::Stop, args, global.json).await,
         WorkspaceCommand::Login(args) => login::run(&client, args, global.json).await,
     }
 }

@@ -41,6 +41,7 @@ use self::{cgroup::Cgroups, fence::Fence, order::Limits, owner::Users};
 use super::{Distribution, DriverError, Home, Launch};
 use crate::{
     ids::InstanceId,
+    model::ResourceRules,
     settings::{ConfineMode, ConfineSettings},
 };
 
@@ -60,6 +61,14 @@ pub struct Measure {
 #[error("instances can't be confined as `confine.mode` asks: {missing}; see `orbitd doctor`, or set confine.mode")]
 pub struct ConfineError {
     missing: String,
+}
+
+/// Where a warm process waits.
+pub(super) struct Slot<'a> {
+    pub dir: &'a Path,
+    /// The folder of all workspaces' homes.
+    pub homes: &'a Path,
+    pub port: u16,
 }
 
 /// How this daemon confines its instances.
@@ -157,6 +166,48 @@ impl Confinement {
                 // Counts all processes of the user: of somebody else's user it would count strangers.
                 processes: some(resources.pids).filter(|_| user.is_some()),
             },
+        }
+    }
+
+    /// Why no process may be started before its workspace is known, if so.
+    ///
+    /// A warm process becomes the workspace's user when it is released, so until then it may pass through every workspace's home; what
+    /// keeps it out of the others' afterwards is its user. Without own users that would be nobody.
+    pub(super) fn forbids_warm(&self) -> Option<&'static str> {
+        (self.landlock && self.users.is_none())
+            .then_some("without a user of its own a warm process could reach other workspaces' files")
+    }
+
+    /// The same for a warm process, whose workspace is not known yet: fenced to its slot and the workspaces' homes. It is root until
+    /// it is released, and runs nothing but the distribution's code till then.
+    pub(super) fn warm_order(&self, slot: &Slot<'_>, distribution: &Distribution) -> Order {
+        let resources = ResourceRules::default();
+        let fence = self.landlock.then(|| Fence {
+            read: self.read.clone(),
+            write: vec![slot.dir.to_owned(), slot.homes.to_owned()],
+            bind: vec![slot.port],
+        });
+        Order {
+            program: distribution.node.clone(),
+            launcher: distribution.launcher.clone(),
+            user: None,
+            fence,
+            cgroups: Vec::new(),
+            limits: Limits {
+                open_files: some(resources.open_files),
+                file_bytes: some(resources.file_mb).map(|mb| mb << 20),
+                processes: some(resources.pids).filter(|_| self.users.is_some()),
+            },
+        }
+    }
+
+    /// A warm process becomes an instance: it enters the instance's cgroups. What it uses already is not counted there.
+    pub(super) fn admit(&self, id: InstanceId, pid: u32, resources: &ResourceRules) {
+        let Some(cgroups) = &self.cgroups else { return };
+        for group in cgroups.make(id, resources) {
+            if let Err(error) = fs::write(group.join("cgroup.procs"), pid.to_string()) {
+                tracing::warn!(group = %group.display(), %error, "an instance runs without this cgroup");
+            }
         }
     }
 

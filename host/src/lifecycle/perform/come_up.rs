@@ -164,7 +164,7 @@ impl Work<'_> {
         let adopted = match self.live.instances.get_mut(&id) {
             Some(live) => {
                 let door = live.process.as_ref().map(|process| process.door());
-                live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision }));
+                live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision, resumed: 0 }));
                 live.serving_since = Some(now);
                 live.next_probe = now + BAKE_CHECK_PAUSE;
                 live.permit = None;

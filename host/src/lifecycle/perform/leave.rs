@@ -23,7 +23,7 @@ impl Work<'_> {
     pub(super) fn hold(&mut self, id: InstanceId, why: Why, now: OffsetDateTime) {
         crashpoint!("hold.before");
         self.leave(id, Leave::Held, why, now);
-        if why != Why::Stopped {
+        if !matches!(why, Why::Stopped | Why::Asleep) {
             self.live.held_since.get_or_insert(now);
         }
         self.event("Draining", format!("instance {id} gets no new requests: {}", why.as_str()));

@@ -33,6 +33,8 @@ impl Work<'_> {
             Step::Retire(id) => self.retire(id, facts, now),
             Step::Readmit(id) => self.readmit(id),
             Step::Cut(id) => self.cut(id, now),
+            Step::Suspend(id) => self.suspend(id).await,
+            Step::Resume(id) => self.resume(id, now),
             Step::Confirm => self.confirm(),
             Step::Terminate(id, why) => self.terminate(id, why, now).await?,
             Step::Kill(id) => self.kill(id).await,

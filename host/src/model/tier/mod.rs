@@ -5,11 +5,13 @@ mod backup;
 mod resources;
 mod rollout;
 mod sleep;
+mod window;
 
 pub use backup::BackupRules;
 pub use resources::ResourceRules;
 pub use rollout::{RolloutRules, RolloutStrategy};
 pub use sleep::SleepRules;
+pub use window::Window;
 
 /// The rules of one tier.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,23 +3,27 @@
 //!
 //! CPU time rather than requests per second, because load generator and upstream share the machine. Peers take turns; each
 //! number is the median of three runs. `ORBITD_BENCH_SECONDS` sets the length of a run (5).
+//!
+//! Then what policies cost (section `policy`): a decision beside regorus, cedar-policy and a closure, and swaps.
 
 mod lifecycle;
 mod load;
 mod peers;
 mod policy;
 mod report;
+mod sleep;
 mod survival;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use orbitd_tests::{Setup, processes};
+use orbitd_tests::{Daemon, Setup, processes};
 
 use load::{Load, Tokens};
 use peers::Nginx;
 use report::Report;
 
+const SECTIONS: [&str; 5] = ["lifecycle", "proxy", "policy", "survival", "sleep"];
 const RUNS: usize = 3;
 /// The path that is asked for: the router calls it plugin `catalog`.
 const TARGET: &str = "/api/catalog/bench";
@@ -28,20 +32,34 @@ const FRESH_TOKENS: usize = 60_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let usage = "usage: orbitd-bench RESULTS.jsonl [lifecycle|proxy]";
-    let results = PathBuf::from(std::env::args_os().nth(1).context(usage)?);
-    let seconds = std::env::var("ORBITD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let usage = "usage: orbitd-bench RESULTS.jsonl [lifecycle] [sleep] [proxy] [policy] [survival]";
+    let mut arguments = std::env::args_os().skip(1);
+    let results = PathBuf::from(arguments.next().context(usage)?);
+    let sections: Vec<_> = arguments.collect();
+    anyhow::ensure!(sections.iter().all(|section| SECTIONS.iter().any(|known| section == known)), usage);
+    let wanted = |name: &str| sections.is_empty() || sections.iter().any(|section| section == name);
     let mut report = Report::new(&results)?;
-    let only = std::env::args().nth(2);
-    let wanted = |group: &str| only.as_deref().is_none_or(|only| only == group);
+    if wanted("policy") {
+        policy::decisions(&mut report)?;
+    }
     if wanted("lifecycle") {
         lifecycle::run(&mut report).await?;
     }
-    if !wanted("proxy") {
-        report.print();
-        return Ok(());
+    if wanted("sleep") {
+        sleep::run(&mut report).await?;
     }
+    if wanted("survival") {
+        survival::run(&mut report).await?;
+    }
+    if wanted("proxy") || wanted("policy") {
+        on_one_daemon(&mut report, &wanted).await?;
+    }
+    report.print();
+    Ok(())
+}
 
+/// The sections that ask an idle daemon with one workspace.
+async fn on_one_daemon(report: &mut Report, wanted: &impl Fn(&str) -> bool) -> Result<()> {
     let distribution = peers::fast_distribution()?;
     let daemon = Setup::echo()
         .env("ORBITD__DISTRIBUTION", &distribution.path().display().to_string())
@@ -50,6 +68,18 @@ async fn main() -> Result<()> {
         .workspace("acme", "tier = \"pro\"\n", &[])
         .start()
         .await;
+    if wanted("proxy") {
+        proxy(report, &daemon).await?;
+    }
+    if wanted("policy") {
+        policy::swaps(report, &daemon).await?;
+    }
+    Ok(())
+}
+
+/// CPU microseconds per request, beside nginx.
+async fn proxy(report: &mut Report, daemon: &Daemon) -> Result<()> {
+    let seconds = std::env::var("ORBITD_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let token = daemon.token(&["acme"]);
     let first = daemon.get("acme", TARGET, Some(&token)).await.expect(200);
     let upstream = daemon.instances().first().context("an instance")?.pid;
@@ -97,9 +127,5 @@ async fn main() -> Result<()> {
     report.row("proxy.unseen_tokens_cpu_us_per_request", unseen, "us", "nginx", Some(unseen / theirs))?;
     let memory = processes::resident_kib(daemon.pid());
     report.row("daemon.resident_memory", memory as f64 / 1024.0, "MiB", "", None)?;
-    policy::decisions(&mut report)?;
-    policy::swaps(&mut report, &daemon).await?;
-    survival::run(&mut report).await?;
-    report.print();
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod browser;
 mod changes;
 mod flows;
+mod sleep;
 
 use std::time::Duration;
 

@@ -36,6 +36,11 @@ try {
 } catch (error) {
   fail('message', 64, String(error.message));
 }
+if (start.user) { // it waited in the warm pool, as orbitd's user
+  process.setgroups([]);
+  process.setgid(start.user);
+  process.setuid(start.user);
+}
 let config = {};
 try {
   config = start.config_files.reduce((all, file) => merge(all, JSON.parse(fs.readFileSync(file, 'utf8'))), {});

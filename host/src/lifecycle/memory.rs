@@ -1,0 +1,183 @@
+//! Memory of all instances: sends the idlest to sleep where it is short, and keeps the caps.
+//!
+//! Short means: tasks stall for memory (`/proc/pressure/memory`, where the kernel has it), or little is available, or a cap is
+//! reached. One workspace per look, the one that nobody has used for longest, and only one whose tier lets it sleep. Starts past a
+//! cap wait; the workspace's condition says for what.
+
+use std::{collections::HashMap, fs, sync::Arc, time::Duration};
+
+use super::{reconcile::Work, shared::Shared};
+use crate::{
+    ids::{TierName, WorkspaceId},
+    settings::MemorySettings,
+};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Somebody who was there a moment ago is not sent to sleep for somebody else.
+const MIN_IDLE: Duration = Duration::from_secs(5);
+
+/// What the last look saw.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Usage {
+    /// Resident memory of all instances, bytes.
+    pub total: u64,
+    /// The same by tier.
+    pub tiers: HashMap<TierName, u64>,
+}
+
+/// An awake workspace, as the guard sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Awake {
+    pub id: WorkspaceId,
+    pub tier: TierName,
+    pub idle_for: Duration,
+    pub resident: u64,
+    /// Its tier lets it sleep.
+    pub may_sleep: bool,
+    /// It is suspended already: it counts, and gives nothing.
+    pub suspended: bool,
+}
+
+/// Why somebody must go to sleep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Short {
+    Machine,
+    Host,
+    Tier(TierName),
+}
+
+/// Runs until the controller stops.
+pub(super) async fn guard(shared: Arc<Shared>) {
+    loop {
+        let awake = shared.awake();
+        let usage = usage(&awake);
+        let short = short(&shared, &usage);
+        if let Some(short) = &short
+            && let Some(idlest) = idlest(&awake, short)
+        {
+            tracing::info!(id = %idlest, ?short, "memory is short: the idlest workspace goes to sleep");
+            shared.wishes.press(idlest);
+            shared.look_at(idlest);
+        }
+        *shared.usage() = usage;
+        tokio::select! {
+            // Both arms only wait.
+            () = shared.stopping.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+fn usage(awake: &[Awake]) -> Usage {
+    let mut usage = Usage { total: awake.iter().map(|one| one.resident).sum(), ..Usage::default() };
+    for one in awake {
+        *usage.tiers.entry(one.tier.clone()).or_default() += one.resident;
+    }
+    usage
+}
+
+fn short(shared: &Shared, usage: &Usage) -> Option<Short> {
+    if !is_roomy(&shared.settings.memory) {
+        return Some(Short::Machine);
+    }
+    if over(usage.total, shared.settings.memory.instances_mb) {
+        return Some(Short::Host);
+    }
+    let tier = usage.tiers.iter().find(|(tier, used)| over(**used, shared.tier_cap(tier)));
+    tier.map(|(tier, _)| Short::Tier(tier.clone()))
+}
+
+fn over(used: u64, cap_mb: Option<u64>) -> bool {
+    cap_mb.is_some_and(|cap| used >= cap << 20)
+}
+
+fn idlest(awake: &[Awake], short: &Short) -> Option<WorkspaceId> {
+    awake
+        .iter()
+        .filter(|one| one.may_sleep && !one.suspended && one.idle_for >= MIN_IDLE)
+        .filter(|one| match short {
+            Short::Tier(tier) => one.tier == *tier,
+            Short::Machine | Short::Host => true,
+        })
+        .max_by_key(|one| one.idle_for)
+        .map(|one| one.id)
+}
+
+impl Work<'_> {
+    /// What a start must wait for: the key of the cap that is reached.
+    pub(super) fn memory_cap_reached(&self) -> Option<&'static str> {
+        let (shared, tier) = (self.shared, &self.workspace.spec.tier);
+        let usage = shared.usage();
+        if over(usage.total, shared.settings.memory.instances_mb) {
+            return Some("memory.instances_mb");
+        }
+        let of_tier = usage.tiers.get(tier).copied().unwrap_or(0);
+        over(of_tier, shared.tier_cap(tier)).then_some("sleep.max_awake_mb of its tier")
+    }
+}
+
+impl Shared {
+    fn tier_cap(&self, tier: &TierName) -> Option<u64> {
+        self.policies.snapshot().tier(tier).and_then(|tier| tier.rules().sleep.max_awake_mb)
+    }
+}
+
+/// Whether the machine has memory to spare.
+pub(super) fn is_roomy(settings: &MemorySettings) -> bool {
+    let stalls = fs::read_to_string("/proc/pressure/memory").ok().and_then(|text| stalled_percent(&text));
+    let available = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_mb(&text));
+    let stalled = settings.stalled_percent > 0.0 && stalls.is_some_and(|percent| percent >= settings.stalled_percent);
+    let scarce = available.is_some_and(|mb| mb < settings.available_mb);
+    !stalled && !scarce
+}
+
+/// `some avg10=1.23 avg60=…`: percent of the last ten seconds in which some task waited for memory.
+fn stalled_percent(text: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix("some avg10=")?.split(' ').next()?.parse().ok())
+}
+
+fn available_mb(text: &str) -> Option<u64> {
+    let kib: u64 =
+        text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok())?;
+    Some(kib >> 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn awake(tier: &str, idle: u64, resident_mb: u64) -> Awake {
+        Awake {
+            id: WorkspaceId::generate(),
+            tier: tier.parse().expect("a tier"),
+            idle_for: Duration::from_secs(idle),
+            resident: resident_mb << 20,
+            may_sleep: true,
+            suspended: false,
+        }
+    }
+
+    #[test]
+    fn the_idlest_of_those_concerned_goes_to_sleep() {
+        let all = [awake("pro", 100, 300), awake("free", 900, 300), awake("pro", 400, 300)];
+        assert_eq!(idlest(&all, &Short::Machine), Some(all[1].id));
+        assert_eq!(idlest(&all, &Short::Tier("pro".parse().expect("a tier"))), Some(all[2].id));
+        let spared = [Awake { may_sleep: false, ..all[1].clone() }, Awake { suspended: true, ..all[1].clone() }];
+        assert_eq!(idlest(&spared, &Short::Host), None, "nobody who may not, and nobody twice");
+        assert_eq!(idlest(&[awake("pro", 2, 300)], &Short::Machine), None, "somebody was there a moment ago");
+        let usage = usage(&all);
+        assert_eq!(usage.total, 900 << 20);
+        assert!(
+            over(usage.tiers[&all[0].tier], Some(600)) && !over(usage.total, None) && !over(usage.total, Some(901))
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_read() {
+        let pressure =
+            "some avg10=12.50 avg60=1.00 avg300=0.00 total=1\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=1\n";
+        assert_eq!(stalled_percent(pressure), Some(12.5));
+        assert_eq!(available_mb("MemTotal: 4096 kB\nMemAvailable:    2048 kB\n"), Some(2));
+    }
+}
