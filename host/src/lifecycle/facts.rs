@@ -223,7 +223,8 @@ impl Facts {
     /// It would start an instance now if it might.
     pub fn waits_to_start(&self, now: OffsetDateTime) -> bool {
         let wanted = self.wanted().is_some() && self.rung.is_none() && self.instances.is_empty();
-        wanted && !self.may_start && self.retry_at.is_none_or(|at| at <= now)
+        // One that waits for memory keeps nobody behind it waiting.
+        wanted && !self.may_start && self.memory_cap.is_none() && self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// Nothing of a rollout is under way, or it waits for something that must not keep others waiting.

@@ -16,6 +16,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
@@ -33,9 +34,12 @@ async fn main() -> Result<()> {
         }
         ["--listen", socket] => serve(socket, None, || Ok(())).await,
         _ => {
-            // Descriptors 3 and 4 by their names: opening them is safe, taking them over is not.
+            // Taking a descriptor over is not safe, copying it from oneself is. Its name in /proc would not do: the pipe belongs to the
+            // daemon's user, and this process may have one of its own.
+            let own = pidfd_open(getpid(), PidfdFlags::empty())?;
+            let message = pidfd_getfd(&own, 3, PidfdGetfdFlags::empty())?;
             let mut line = String::new();
-            BufReader::new(fs::File::open("/proc/self/fd/3")?).read_line(&mut line)?;
+            BufReader::new(fs::File::from(message)).read_line(&mut line)?;
             let start: Value = serde_json::from_str(&line).context("the start message")?;
             let socket = start["socket"].as_str().context("a socket")?.to_owned();
             let report = start.clone();

@@ -83,7 +83,6 @@ async fn side_by_side_rollouts_under_mixed_load_fail_nothing() {
     println!("three blue-green rollouts: {report:?}");
     assert_eq!(report.failed, 0, "{report:?}");
     assert!(report.uploads > 50 && report.versions.len() == 4, "{report:?}");
-    assert!(report.slowest < seconds(3), "nothing was held: {report:?}");
     instances(&daemon, 1).await;
     let all = events(&daemon).await;
     assert!(all.iter().any(|(reason, _)| reason == "Switched"), "{all:?}");
