@@ -139,7 +139,7 @@ async fn requests(client: Client, mix: Mix) {
         let client = client.clone();
         under_way.spawn(async move {
             let began = Instant::now();
-            let slow = mix.slow_ms > 0 && n % 20 == 0;
+            let slow = mix.slow_ms > 0 && n.is_multiple_of(20);
             let outcome = match n % 10 {
                 0 if slow => client.get(&format!("/slow?mode=slow&ms={}", mix.slow_ms), true).await,
                 1 | 2 => client.upload().await,
@@ -202,17 +202,13 @@ impl Client {
 
     async fn send(&self, request: ::http::Request<http_body_util::Full<bytes::Bytes>>, keep: bool) -> Result<Reply> {
         // A kept connection that the server has closed between two requests is no failure, one closed under a request is.
-        let mut connection = None;
-        while keep {
-            let Some(mut kept) = self.kept.lock().ok().and_then(|mut kept| kept.pop()) else { break };
-            if kept.ready().await.is_ok() {
-                connection = Some(kept);
-                break;
+        let next = || if keep { self.kept.lock().ok().and_then(|mut kept| kept.pop()) } else { None };
+        let mut connection = loop {
+            match next() {
+                Some(mut kept) if kept.ready().await.is_err() => continue,
+                Some(kept) => break kept,
+                None => break Connection::open(self.ask.address).await?,
             }
-        }
-        let mut connection = match connection {
-            Some(connection) => connection,
-            None => Connection::open(self.ask.address).await?,
         };
         connection.ready().await?;
         let reply = connection.send(request).await?;
