@@ -205,8 +205,11 @@ impl Client {
         let next = || if keep { self.kept.lock().ok().and_then(|mut kept| kept.pop()) } else { None };
         let mut connection = loop {
             match next() {
-                Some(mut kept) if kept.ready().await.is_err() => continue,
-                Some(kept) => break kept,
+                Some(mut kept) => {
+                    if kept.ready().await.is_ok() {
+                        break kept;
+                    }
+                }
                 None => break Connection::open(self.ask.address).await?,
             }
         };
