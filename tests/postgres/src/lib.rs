@@ -106,6 +106,8 @@ impl Server {
         fs::write(data.join("postgresql.conf"), text).expect("written");
         server.port = free_port();
         server.up();
+        // Of a new cluster's own databases, once: PostgreSQL lets everybody in unless told otherwise.
+        server.superuser("postgres", "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC");
         server
     }
 
@@ -187,8 +189,6 @@ impl Server {
     pub fn daemon(&self) -> (String, String) {
         let name = format!("orbitd_{}", hex::encode(rand::random::<[u8; 6]>()));
         let password = hex::encode(rand::random::<[u8; 12]>());
-        // Of a new cluster's own databases: PostgreSQL lets everybody in unless told otherwise.
-        self.superuser("postgres", "REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC");
         self.superuser("postgres", &format!("CREATE ROLE {name} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'"));
         self.superuser("postgres", &format!("CREATE DATABASE {name} OWNER {name} TEMPLATE template0"));
         self.superuser("postgres", &format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
