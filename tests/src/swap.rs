@@ -1,11 +1,11 @@
 //! Swap for what suspends instances: the machine's own where there is enough of it, else, as root, a file that goes again with
-//! the last user or with this process.
+//! this process: not earlier, because another test may have found it and count on it.
 
 use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::wait::{self, seconds};
@@ -23,16 +23,16 @@ struct File(Child);
 impl Swap {
     /// At least so many MiB free; shared by all tests of this process. The error says why there is none.
     pub fn of(mib: u64) -> Result<Arc<Self>, String> {
-        static SHARED: Mutex<Weak<Swap>> = Mutex::new(Weak::new());
+        static SHARED: Mutex<Option<Arc<Swap>>> = Mutex::new(None);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(swap) = shared.upgrade()
+        if let Some(swap) = shared.as_ref()
             && free_mib() >= mib
         {
-            return Ok(swap);
+            return Ok(swap.clone());
         }
         let swap =
             Arc::new(if free_mib() >= mib { Self { _file: None } } else { Self { _file: Some(File::make(mib)?) } });
-        *shared = Arc::downgrade(&swap);
+        *shared = Some(swap.clone());
         Ok(swap)
     }
 }

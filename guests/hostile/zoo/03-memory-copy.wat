@@ -1,7 +1,7 @@
 ;; W-03: copies its memory over itself, one byte on, again and again
 ;; outcome: call timeout
 ;; says: it ran longer than
-;; cost: budget
+;; cost: budget and one operation
 ;; memory: 8 MiB
 
 ;;@route

@@ -1,7 +1,7 @@
 ;; W-03: fills all of its memory, again and again: one fill is not interrupted
 ;; outcome: call timeout
 ;; says: it ran longer than
-;; cost: budget
+;; cost: budget and one operation
 ;; memory: 8 MiB
 
 ;;@route

@@ -36,6 +36,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Rest after an accept that failed for want of file descriptors, so that the loop does not spin.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// After the cancellation, for the first request of a connection that was accepted: hyper closes one that it finds idle, and its
+/// client, which has just connected, would get no answer.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// Tells all connections that no further request is wanted.
 #[derive(Default)]
 struct Stop {
@@ -119,9 +123,11 @@ async fn connection(
     }
     let peer = Arc::new(Peer { forwarded_for });
     let io = ClientIo::new(stream, proxy.idle);
+    let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let proxy = proxy.clone();
+        let (proxy, asked) = (proxy.clone(), asked.clone());
         move |request: http::Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             let (proxy, peer) = (proxy.clone(), peer.clone());
             async move { Ok::<_, std::convert::Infallible>(answer(&proxy, &peer, request).await) }
         }
@@ -131,16 +137,23 @@ async fn connection(
     // Registers for the wake-up, before the flag is first read.
     let mut armed = false;
     let mut closing = false;
+    let mut patience = None;
     let outcome = poll_fn(|cx| {
         if !armed {
             armed = true;
             let _ = stopped.as_mut().poll(cx);
         }
-        if !closing && stop.flag.load(Ordering::Acquire) {
-            closing = true;
-            served.as_mut().graceful_shutdown();
+        // First, because it reads what has come.
+        let ended = served.as_mut().poll(cx);
+        if ended.is_pending() && !closing && stop.flag.load(Ordering::Acquire) {
+            let patience = patience.get_or_insert_with(|| Box::pin(sleep(FIRST_REQUEST)));
+            if asked.load(Ordering::Relaxed) || patience.as_mut().poll(cx).is_ready() {
+                closing = true;
+                served.as_mut().graceful_shutdown();
+                return served.as_mut().poll(cx);
+            }
         }
-        served.as_mut().poll(cx)
+        ended
     })
     .await;
     if let Err(error) = outcome {

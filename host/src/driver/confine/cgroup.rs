@@ -258,9 +258,15 @@ fn limits(hierarchy: &Hierarchy, rules: &ResourceRules) -> Vec<(&'static str, St
     if has("memory") && rules.memory_mb != 0 {
         if hierarchy.two {
             // One process of an instance killed would leave half an instance.
-            files.extend([("memory.max", memory), ("memory.oom.group", "1".to_owned())]);
+            files.extend([("memory.max", memory.clone()), ("memory.oom.group", "1".to_owned())]);
         } else {
-            files.push(("memory.limit_in_bytes", memory));
+            files.push(("memory.limit_in_bytes", memory.clone()));
+        }
+        // Without it a hog fills the machine's swap instead. As much as its memory, because a suspended instance is in there whole;
+        // version 1 counts both together. Missing where the kernel does not account for swap.
+        let swap = if hierarchy.two { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
+        if hierarchy.family.join(swap).exists() {
+            files.push((swap, memory));
         }
     }
     if has("pids") && rules.pids != 0 {
