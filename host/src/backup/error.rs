@@ -25,7 +25,7 @@ pub enum BackupError {
         /// The directory or bucket.
         place: String,
         /// What the store said.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// A local file failed.
     #[error("cannot {operation} {}: {source}", path.display())]

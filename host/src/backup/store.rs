@@ -196,7 +196,12 @@ impl BackupStore {
 
     fn failed(&self, operation: &'static str, what: &str) -> impl Fn(object_store::Error) -> BackupError {
         let (what, place) = (what.to_owned(), self.place.to_string());
-        move |source| BackupError::Store { operation, what: what.clone(), place: place.clone(), source }
+        move |source| BackupError::Store {
+            operation,
+            what: what.clone(),
+            place: place.clone(),
+            source: Box::new(source),
+        }
     }
 }
 

@@ -104,7 +104,7 @@ fn park(pidfd: &OwnedFd, leader: u32) {
     }
     let deadline = Instant::now() + PARK_DEADLINE;
     while Instant::now() < deadline && procfs::stat(leader).is_some_and(|stat| !stat.is_stopped() && !stat.is_over()) {
-        std::thread::sleep(PARK_PAUSE);
+        std::thread::park_timeout(PARK_PAUSE);
     }
 }
 

@@ -208,7 +208,7 @@ impl TierFile {
             rollout: self.rollout.clone(),
             sleep: self.sleep.clone(),
             backup: self.backup.clone(),
-            resources: self.resources.clone(),
+            resources: self.resources,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::postgres::{PostgresUrl, UrlError, either};
 
 /// How workspaces' databases are made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProvisionerSettings {
     /// Which databases.
@@ -43,12 +43,6 @@ pub struct PostgresSettings {
     pub max_pool: u32,
     /// Connections of the server that are left for orbitd and everybody else.
     pub reserve: u32,
-}
-
-impl Default for ProvisionerSettings {
-    fn default() -> Self {
-        Self { kind: ProvisionerKind::default(), drop_grace_s: 0, postgres: PostgresSettings::default() }
-    }
 }
 
 impl Default for PostgresSettings {

@@ -8,7 +8,7 @@ fn bytes(wat: &str) -> Vec<u8> {
     wat::parse_str(wat).expect("well-formed text")
 }
 fn refusal(wat: &str) -> String {
-    check(&bytes(wat), &POLICY).err().expect("refused").to_string()
+    check(&bytes(wat), &POLICY).expect_err("refused").to_string()
 }
 /// A component of one core module.
 fn core(module: &str) -> String {
@@ -17,7 +17,7 @@ fn core(module: &str) -> String {
 
 #[test]
 fn what_is_no_policy_is_named() {
-    let refused = |bytes: &[u8]| check(bytes, &POLICY).err().expect("refused").to_string();
+    let refused = |bytes: &[u8]| check(bytes, &POLICY).expect_err("refused").to_string();
     assert!(refused(b"hello").contains("no WebAssembly file"));
     assert!(refused(b"\0asm").contains("can't be read"));
     assert!(refusal("(module)").contains("not a component"));
@@ -61,7 +61,7 @@ fn each_bound_is_checked_and_named() {
     let exports: String = (0..1_001).map(|n| format!("(export \"e{n}\" (func $f))")).collect();
     assert!(refusal(&core(&format!("(func $f) {exports}"))).contains("1001 exports"));
     let long = vec![0; POLICY.module_bytes + 1];
-    assert!(check(&long, &POLICY).err().expect("refused").to_string().contains("bytes long"));
+    assert!(check(&long, &POLICY).expect_err("refused").to_string().contains("bytes long"));
 }
 
 #[test]

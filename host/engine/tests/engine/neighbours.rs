@@ -114,7 +114,7 @@ fn a_neighbour_is_served_rightly_while_the_whole_zoo_runs() {
             neighbour.join().expect("every decision was right")
         })
     };
-    let alone = measure(&|| thread::sleep(Duration::from_secs(1)));
+    let alone = measure(&|| thread::park_timeout(Duration::from_secs(1)));
     let before = resident_kib();
     let among = measure(&|| {
         for _ in 0..3 {

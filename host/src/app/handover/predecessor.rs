@@ -115,7 +115,7 @@ impl Successor {
             if let Ok(Some(status)) = child.try_wait() {
                 return Some(status);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
         let _ = child.kill();
         child.wait().ok()

@@ -162,7 +162,7 @@ impl Leash {
             if left == 0 {
                 break;
             }
-            std::thread::sleep(END_PAUSE * u32::from(round > 0));
+            std::thread::park_timeout(END_PAUSE * u32::from(round > 0));
         }
         for group in &self.groups {
             match fs::remove_dir(group) {

@@ -114,7 +114,7 @@ impl Writer {
             self.metrics.recorded(count);
             self.write(text, count, &mut file);
             if busy && count < BATCH as u64 && flushed.is_empty() {
-                std::thread::sleep(PAUSE);
+                std::thread::park_timeout(PAUSE);
             }
             for done in flushed {
                 let _ = done.try_send(());

@@ -107,7 +107,7 @@ impl Worker {
                     // A panic is a bug of ours, which has printed itself; the next comparison is another one.
                     let _ = catch_unwind(AssertUnwindSafe(job));
                     next = queue.try_recv().ok().or_else(|| {
-                        thread::sleep(PAUSE);
+                        thread::park_timeout(PAUSE);
                         queue.try_recv().ok()
                     });
                 }
