@@ -2,8 +2,8 @@
 ;; outcome: call timeout
 ;; says: it ran longer than
 ;; cost: budget and one operation
-;; memory: 8 MiB
+;; memory: 2 MiB
 
 ;;@route
-(drop (memory.grow (i32.const 112)))
+(drop (memory.grow (i32.const 16)))
 (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.shl (memory.size) (i32.const 16))) (br $l))
