@@ -196,6 +196,34 @@ async fn a_broken_change_is_named_and_the_old_policies_stay() {
     assert!(policies.status().tier(&pro()).expect("its status").refused.is_none());
 }
 
+/// Row by row what tells versions apart: here what may be compiled.
+#[tokio::test]
+async fn a_change_of_the_class_alone_is_a_new_version() {
+    let folder = Folder::new();
+    // Resource handles: only interpreters may have them.
+    let mut module = testing::router(404, "one");
+    module
+        .extend_from_slice(&wat::parse_str("(component (type (resource (rep i32))))").expect("well-formed text")[8..]);
+    folder.write("r.wasm", module);
+    let language = TIER.replace(
+        "\"r.wasm\"",
+        "\"r.wasm\"\nclass = \"language\"\nlimits = { budget_ms = 20, memory_bytes = 1_048_576 }",
+    );
+    folder.write("free.toml", &language);
+    let policies = folder.open();
+    assert_eq!(
+        policies.snapshot().tiers().map(ToString::to_string).collect::<Vec<_>>(),
+        ["free"],
+        "pro's class is the other"
+    );
+    let plain = language.replace("class = \"language\"\n", "");
+    folder.write("pro.toml", &language);
+    folder.write("free.toml", &plain);
+    let refused = policies.reload().await.expect("it looks").refused;
+    assert!(refused.len() == 1 && refused[0].0 == "free" && refused[0].1.contains("resource handles"), "{refused:?}");
+    assert!(!refused[0].1.contains("class = "), "no interpreter is in it: {refused:?}");
+}
+
 #[tokio::test]
 async fn one_broken_tier_does_not_hold_up_another() {
     let folder = Folder::new();
