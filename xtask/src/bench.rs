@@ -7,7 +7,7 @@ use crate::{distribution, guests, paths, services, stages::Stages};
 /// What to measure.
 #[derive(Debug, clap::Parser)]
 pub struct Args {
-    /// `lifecycle`, `proxy`, `policy`, `survival`; without any, everything.
+    /// `lifecycle`, `sleep`, `proxy`, `policy`, `survival`; without any, everything.
     sections: Vec<String>,
 }
 
@@ -23,10 +23,12 @@ pub fn run(args: &Args) -> Result<()> {
     })?;
     // A workspace of its own, so that nothing else compiles these.
     let peers = paths::target().join("policy-peers");
-    stages.run("building the policies' peers", || {
-        let build = ["build", "--release", "--locked", "--manifest-path", "tests/policy-peers/Cargo.toml"];
-        paths::run(paths::cargo().args(build).env("CARGO_TARGET_DIR", &peers))
-    })?;
+    if args.sections.is_empty() || args.sections.iter().any(|section| section == "policy") {
+        stages.run("building the policies' peers", || {
+            let build = ["build", "--release", "--locked", "--manifest-path", "tests/policy-peers/Cargo.toml"];
+            paths::run(paths::cargo().args(build).env("CARGO_TARGET_DIR", &peers))
+        })?;
+    }
     stages.run("measuring", || {
         let results = paths::target().join("bench/results.jsonl");
         let folder = results.parent().context("a path with a folder")?;
