@@ -21,6 +21,11 @@ pub fn run(args: &Args) -> Result<()> {
         let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
         paths::run(paths::cargo().args(build))
     })?;
+    stages.run("building the zoo's neighbour", || {
+        // With orbitd: alone the engine would be compiled with other features, Wasmtime included.
+        let build = ["build", "--release", "--locked", "-p", "orbit-engine", "-p", "orbitd", "--example", "neighbour"];
+        paths::run(paths::cargo().args(build))
+    })?;
     // A workspace of its own, so that nothing else compiles these.
     let peers = paths::target().join("policy-peers");
     if args.sections.is_empty() || args.sections.iter().any(|section| section == "policy") {
@@ -35,6 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
         bench.env("ORBITD_TEST_DISTRIBUTION", &distribution);
+        bench.env("ORBITD_POLICY_NEIGHBOUR", paths::target().join("release/examples/neighbour"));
         bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
         paths::run(bench.arg(&results).args(&args.sections))
     })?;

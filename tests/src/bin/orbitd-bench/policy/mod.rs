@@ -1,7 +1,9 @@
 //! What policies cost: one decision, beside its peers, and a swap.
 
 mod decisions;
+mod neighbour;
 mod swaps;
 
 pub use decisions::measure as decisions;
+pub use neighbour::measure as neighbour;
 pub use swaps::measure as swaps;
