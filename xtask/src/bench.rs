@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{distribution, guests, paths, services, stages::Stages};
+use crate::{distribution, envoy, guests, paths, services, stages::Stages};
 
 /// What to measure.
 #[derive(Debug, clap::Parser)]
@@ -34,6 +34,9 @@ pub fn run(args: &Args) -> Result<()> {
             paths::run(paths::cargo().args(build).env("CARGO_TARGET_DIR", &peers))
         })?;
     }
+    // Without the peer the rest is measured all the same.
+    let envoy =
+        stages.run("Envoy and its filter", || Ok(envoy::install().and_then(|envoy| Ok((envoy, envoy::filter()?)))))?;
     stages.run("measuring", || {
         let results = paths::target().join("bench/results.jsonl");
         let folder = results.parent().context("a path with a folder")?;
@@ -41,6 +44,12 @@ pub fn run(args: &Args) -> Result<()> {
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
         bench.env("ORBITD_TEST_DISTRIBUTION", &distribution);
         bench.env("ORBITD_POLICY_NEIGHBOUR", paths::target().join("release/examples/neighbour"));
+        match &envoy {
+            Ok((program, filter)) => {
+                bench.env("ORBITD_ENVOY", program).env("ORBITD_ENVOY_FILTER", filter);
+            }
+            Err(error) => println!("policy.envoy_wasm_us: not measured: {error:#}"),
+        }
         bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
         paths::run(bench.arg(&results).args(&args.sections))
     })?;

@@ -1,6 +1,7 @@
 //! What policies cost: one decision, beside its peers, and a swap.
 
 mod decisions;
+mod envoy;
 mod neighbour;
 mod swaps;
 
