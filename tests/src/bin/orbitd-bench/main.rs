@@ -41,7 +41,6 @@ async fn main() -> Result<()> {
     let mut report = Report::new(&results)?;
     if wanted("policy") {
         policy::decisions(&mut report)?;
-        policy::neighbour(&mut report)?;
     }
     if wanted("lifecycle") {
         lifecycle::run(&mut report).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use orbitd_tests::paths;
 use serde_json::Value;
 
-use super::envoy;
+use super::{envoy, neighbour};
 use crate::report::Report;
 
 /// Runs of half a second. The best counts: whatever else the machine does can only make a run slower.
@@ -38,6 +38,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
     report.row("policy.two_thread_scaling", scaling, "ratio", "", None)?;
     report.row("policy.remembered_decision_us", remembered, "us", "", None)?;
     envoy::measure(report, fresh)?;
+    neighbour::measure(report)?;
     let Some([native, rego, cedar]) = peers else {
         println!(
             "ORBITD_POLICY_PEERS names no program (`cargo xtask bench` builds it): no rows of regorus, cedar-policy and a closure"

@@ -6,5 +6,4 @@ mod neighbour;
 mod swaps;
 
 pub use decisions::measure as decisions;
-pub use neighbour::measure as neighbour;
 pub use swaps::measure as swaps;
