@@ -95,6 +95,7 @@ impl Workspaces {
                 backup.database
             )));
         }
+        let _spared = self.shared.backups.spare(id);
         let wish = Restore { from: from.clone(), backup: id, asked_at: OffsetDateTime::now_utc() };
         match self.get(slug).await {
             Ok(workspace) => {
