@@ -10,11 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use orbitd_tests::{
-    Daemon, Setup, http, processes,
-    swap::Swap,
-    wait::seconds,
-};
+use orbitd_tests::{Daemon, Setup, http, processes, swap::Swap, wait::seconds};
 use tokio::task::JoinSet;
 
 use crate::{
