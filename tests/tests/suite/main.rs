@@ -18,6 +18,7 @@ mod front;
 mod isolation;
 mod languages;
 mod lifecycle;
+mod logs;
 mod policies;
 mod policy_rollout;
 mod postgres;

@@ -1,5 +1,6 @@
 'use strict';
 // Ways to answer other than the plain account, by the query's `mode`. The raw ones write bytes that no HTTP library would.
+const fs = require('node:fs');
 const { createHash } = require('node:crypto');
 const { attack } = require('./attack');
 
@@ -61,6 +62,12 @@ function answerInMode(mode, req, res, about) {
         if (--left <= 0) { clearInterval(timer); res.end(); }
       }, number('ms', 100));
       res.on('close', () => clearInterval(timer));
+      return true;
+    }
+    case 'say': { // lines of its log: `<text> <number> <padding>`, from one number to below another
+      const padding = 'x'.repeat(number('pad', 0));
+      for (let i = number('from', 0); i < number('to', 1); i++) fs.writeSync(1, `${query.get('text') ?? 'said'} ${i} ${padding}\n`);
+      res.end('said');
       return true;
     }
     case 'cookies':
