@@ -19,6 +19,7 @@ mod isolation;
 mod languages;
 mod lifecycle;
 mod logs;
+mod memory;
 mod policies;
 mod policy_rollout;
 mod postgres;

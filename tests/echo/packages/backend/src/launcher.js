@@ -3,7 +3,7 @@
 // with a JSON account of it, keeps the raw bytes of every connection, and misbehaves on demand.
 //
 //   what it does at start   the workspace's `app.title`: "echo:crash", "echo:never-ready", "echo:slow-start", "echo:die-later",
-//                           "echo:die-after:<ms>", "echo:plugin-fails:<id>", "echo:broken" (ready, but its catalogue answers 500)
+//                           "echo:die-after:<ms>", "echo:plugin-fails:<id>", "echo:holds:<MiB>" (of memory), "echo:broken" (ready, but its catalogue answers 500)
 //   what it does per request   the query's `mode` (modes.js)
 //   what it saw   GET /.echo/log on its own port (recorder.js), which serves nothing else; the proxy comes by the socket
 const fs = require('node:fs');
@@ -58,6 +58,7 @@ if (behaviour === 'slow-start') {
   ready = false;
   setTimeout(() => { ready = true; }, 2000);
 }
+if (behaviour === 'holds') globalThis.held = Buffer.alloc(Number(argument) << 20, 1);
 if (behaviour === 'die-later') setTimeout(() => process.exit(71), 3000);
 if (behaviour === 'die-after') setTimeout(() => process.exit(71), Number(argument));
 
