@@ -137,10 +137,12 @@ impl Home {
     fn regular(&self, relative: &str, flags: OFlags) -> Result<OwnedFd, DriverError> {
         let fd = self.open_at(relative, flags, "open")?;
         let stat = fstat(&fd).map_err(|errno| self.error("open", relative, errno.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-            return Ok(fd);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if stat.st_nlink <= 1 => Ok(fd),
+            // The same file is somewhere else, too.
+            FileType::RegularFile => Err(self.error("open", relative, io::Error::other("it has another name"))),
+            _ => Err(self.error("open", relative, io::Error::other("it is not a regular file"))),
         }
-        Err(self.error("open", relative, io::Error::other("it is not a regular file")))
     }
 
     fn open_at(&self, relative: &str, flags: OFlags, operation: &'static str) -> Result<OwnedFd, DriverError> {
@@ -194,6 +196,8 @@ mod tests {
         let fifo = std::process::Command::new("mkfifo").arg(dir.path().join("home/fifo")).status().expect("ran");
         assert!(fifo.success());
         assert!(home.append("fifo").is_err() && home.tail("fifo", 10).is_err(), "neither opened nor waited for");
+        std::fs::hard_link(outside.join("file"), dir.path().join("home/hard")).expect("linked");
+        assert!(home.append("hard").is_err() && home.tail("hard", 10).is_err() && home.truncate("hard").is_err());
         assert_eq!(std::fs::read(outside.join("file")).expect("read"), b"theirs");
     }
 

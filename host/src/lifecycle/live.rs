@@ -62,6 +62,7 @@ pub(super) struct LiveInstance {
     /// Started by an earlier daemon.
     pub adopted: bool,
     pub internal_secret: String,
+    pub started_at: OffsetDateTime,
     pub serving_since: Option<OffsetDateTime>,
     /// What requests get on, from when it is proven.
     pub upstream: Option<Arc<Upstream>>,
@@ -96,6 +97,7 @@ impl LiveInstance {
             process,
             adopted,
             internal_secret: secret,
+            started_at: now,
             serving_since: None,
             upstream: None,
             refused: None,

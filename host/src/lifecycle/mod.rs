@@ -15,6 +15,7 @@ mod ask;
 mod backoff;
 mod backup;
 mod cause;
+mod clock;
 mod config;
 mod controller;
 pub mod crashpoint;

@@ -33,7 +33,9 @@ impl Work<'_> {
             return None;
         }
         let entry = self.live.entries.first().cloned()?;
-        let before = self.progress.sleep;
+        // Written by the clock of an earlier life, which may have been ahead.
+        let before = self.progress.sleep.map(|sleep| Sleep { since: sleep.since.min(now), ..sleep });
+        self.progress.sleep = before;
         let in_use = self.live.instances.values().any(|live| !live.is_idle());
         if in_use || asked == Some(Asked::Wake) {
             entry.activity.touch(Instant::now());
@@ -47,10 +49,12 @@ impl Work<'_> {
             wanted: entry.activity.is_wanted() || overtaken,
             changed: self.workspace.generation > self.workspace.status.observed_generation || facts.restart_asked,
             asked,
+            in_use,
             pressed,
             can_suspend: self.shared.can_suspend().is_ok(),
             serves: facts.is_settled_and_serves(),
             baking: facts.is_baking(),
+            wall_ahead: OffsetDateTime::now_utc() - now,
         };
         let (verdict, look_at) = ladder::decide(before, &at, now);
         if verdict != before {

@@ -35,7 +35,7 @@ impl Work<'_> {
         if let Err(cause) = self.back_up_before(&revision).await? {
             return self.failed_start(digest, role, cause, now).await;
         }
-        let id = InstanceId::generate();
+        let id = self.next_instance_id();
         let database = self.database_of(role, id);
         let (access, admission) = match self.admit(&database, revision.plugins.len(), now).await? {
             Admission::Granted(access, guard) => (access, guard),
@@ -71,6 +71,13 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    /// Larger than every one that the workspace knows of.
+    pub(super) fn next_instance_id(&self) -> InstanceId {
+        let before = self.progress.retiring.as_ref().map(|retiring| retiring.before);
+        let known = self.instances.iter().map(|row| row.instance.id).chain(self.progress.tried).chain(before);
+        InstanceId::generate_after(known.max())
     }
 
     /// A trial's has a name of its own, recorded in its row: by it a later daemon knows the trial, and removes the copy.

@@ -25,6 +25,7 @@ mod policy_rollout;
 mod postgres;
 mod rollouts;
 mod sleep;
+mod survival;
 mod tokens;
 mod upgrade;
 mod wrong_input;

@@ -101,16 +101,33 @@ async fn one_wake_serves_a_thousand_that_come_at_once() {
     let daemon = daemon(STOPS, &["acme"], "one").await;
     phase(&daemon, "acme", "asleep").await;
     assert_eq!(daemon.instances(), [], "nothing runs");
-    let before = events(&daemon, "acme", "Starting").await;
-    let boots = herd(&daemon, "acme", 1000).await;
+    let (starts, boots) = starts_for(&daemon, 1000).await;
     assert_eq!(boots.len(), 1, "one instance answered all: {boots:?}");
-    assert_eq!(events(&daemon, "acme", "Starting").await, before + 1, "one start");
+    assert_eq!(starts, 1, "one start");
     assert_eq!(events(&daemon, "acme", "Waking").await, 1, "one wake");
     // The counters do see a second wake, and the boot ids a second instance.
     phase(&daemon, "acme", "asleep").await;
-    let again = herd(&daemon, "acme", 10).await;
+    let (starts, again) = starts_for(&daemon, 10).await;
     assert!(again.is_disjoint(&boots));
-    assert_eq!(events(&daemon, "acme", "Starting").await, before + 2);
+    assert_eq!(starts, 1);
+}
+
+/// How many starts it takes when so many come at once, and the boot ids of those that answered.
+async fn starts_for(daemon: &Daemon, count: usize) -> (usize, BTreeSet<String>) {
+    let before = events(daemon, "acme", "Starting").await;
+    let boots = herd(daemon, "acme", count).await;
+    (events(daemon, "acme", "Starting").await - before, boots)
+}
+
+/// F-40's negative control: without single-flight the same count does not come to one.
+#[tokio::test]
+async fn the_herd_check_sees_a_sleeper_that_is_started_twice() {
+    let setup = Setup::echo().toml("max_starting = 4\n").env("ORBITD_FAULT", "start-twice");
+    let daemon = daemon_of(setup, ON_REQUEST, &["acme"], "one").await;
+    ask(&daemon, "acme", "sleep").await;
+    phase(&daemon, "acme", "asleep").await;
+    let (starts, _) = starts_for(&daemon, 50).await;
+    assert_eq!(starts, 2, "both are counted");
 }
 
 #[tokio::test]

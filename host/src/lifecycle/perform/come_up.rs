@@ -42,7 +42,7 @@ impl Work<'_> {
                     live.last_failure = Some(error.to_string());
                 }
             }
-            live.next_probe = OffsetDateTime::now_utc() + if baking { BAKE_CHECK_PAUSE } else { CHECK_PAUSE };
+            live.next_probe = self.shared.clock.now() + if baking { BAKE_CHECK_PAUSE } else { CHECK_PAUSE };
             return Ok(());
         }
         let report = self.shared.driver.report(&home, id).await;
@@ -72,7 +72,7 @@ impl Work<'_> {
             (Err(reason), _) => {
                 if let Some(live) = self.live.instances.get_mut(&id) {
                     live.last_failure = Some(reason);
-                    live.next_probe = OffsetDateTime::now_utc() + START_PAUSE;
+                    live.next_probe = self.shared.clock.now() + START_PAUSE;
                 }
                 Ok(())
             }
@@ -178,7 +178,7 @@ impl Work<'_> {
             self.event("Ready", format!("instance {id} serves revision {} (started in {took} ms)", revision.short()));
         }
         if let Some(since) = self.live.held_since.take() {
-            let pause = std::time::Duration::try_from(OffsetDateTime::now_utc() - since).unwrap_or_default();
+            let pause = std::time::Duration::try_from(self.shared.clock.now() - since).unwrap_or_default();
             self.shared.metrics.paused(pause);
             self.event("Released", format!("requests were held for {} ms", pause.as_millis()));
         }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::{
     facts::Facts,
+    fault,
     reconcile::{Trouble, Work},
     step::Step,
 };
@@ -27,7 +28,12 @@ impl Work<'_> {
             Step::Render => self.render(now).await?,
             Step::Provision => self.provision(now).await?,
             Step::AskTurn => self.ask_turn(),
-            Step::Start(revision, role) => self.start(revision, role, now).await?,
+            Step::Start(revision, role) => {
+                self.start(revision, role, now).await?;
+                if fault::starts_twice() {
+                    self.start(revision, role, now).await?;
+                }
+            }
             Step::Probe(id) => self.probe(id, now).await?,
             Step::Hold(id, why) => self.hold(id, why, now),
             Step::Retire(id) => self.retire(id, facts, now),
