@@ -8,7 +8,9 @@ use std::{
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is a folder of the repository").to_owned()
+    // Cargo's word at run time first: with one target directory for several clones, this code may have been compiled in another.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&own).parent().expect("the crate is a folder of the repository").to_owned()
 }
 
 /// The `orbitd` under test: `ORBITD_BIN`, else the one beside this test's own binary (`cargo test --workspace` builds both).

@@ -10,7 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+    // Cargo's word at run time first: with one target directory for several clones, this code may have been compiled in another.
+    let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&own).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
 /// Cargo's target directory.

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     facts::{Config, Leave},
+    noticed::Told,
     step::Why,
     wishes::Heard,
 };
@@ -71,6 +72,8 @@ pub(super) struct LiveInstance {
     pub failed_checks: u32,
     pub probes: u32,
     pub next_probe: OffsetDateTime,
+    /// While it starts: its report has grown.
+    pub told: Option<Arc<Told>>,
     pub last_failure: Option<String>,
     pub drain: Option<Drain>,
     pub ending: Option<Ending>,
@@ -104,6 +107,7 @@ impl LiveInstance {
             failed_checks: 0,
             probes: 0,
             next_probe: now,
+            told: None,
             last_failure: None,
             drain: None,
             ending: None,
