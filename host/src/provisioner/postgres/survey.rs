@@ -57,7 +57,7 @@ impl PostgresProvisioner {
         session.close().await;
         let (version, role, makes_databases, makes_roles, is_superuser, in_use, open_to_all) = seen.map_err(failed)?;
         Ok(PostgresSurvey {
-            server: self.server.address().shown.clone(),
+            server: self.server.shown().to_owned(),
             version,
             role,
             makes_databases: makes_databases || is_superuser,
