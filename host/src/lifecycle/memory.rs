@@ -204,7 +204,7 @@ mod tests {
             over(usage.tiers[&all[0].tier], Some(600)) && !over(usage.total, None) && !over(usage.total, Some(901))
         );
         let starts = Awake { starting: true, ..awake("pro", 0, 20) };
-        let with = Usage::of(by_id(&[&all[..], &[starts.clone()]].concat()));
+        let with = Usage::of(by_id(&[&all[..], std::slice::from_ref(&starts)].concat()));
         assert_eq!(with.total, 1200 << 20, "one that starts counts as what the others take");
         assert_eq!(Usage::of(by_id(&[starts])).total, 20 << 20, "nobody knows better");
     }

@@ -6,6 +6,9 @@ use crate::provisioner::{ProvisionCause, ProvisionError};
 /// Databases that are named one by one.
 const MAX_NAMED: i64 = 20;
 
+/// Version, role, CREATEDB, CREATEROLE, superuser, open connections, databases that are open to all.
+type Row = (String, String, bool, bool, bool, i64, Vec<String>);
+
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresSurvey {
@@ -52,8 +55,7 @@ impl PostgresProvisioner {
                 .await
                 .map_err(cause)
         };
-        let seen: Result<(String, String, bool, bool, bool, i64, Vec<String>), ProvisionCause> =
-            self.server.in_time(look).await;
+        let seen: Result<Row, ProvisionCause> = self.server.in_time(look).await;
         session.close().await;
         let (version, role, makes_databases, makes_roles, is_superuser, in_use, open_to_all) = seen.map_err(failed)?;
         Ok(PostgresSurvey {
