@@ -2,7 +2,7 @@
 //! processes themselves tell the rest.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct LiveState {
     pub waits_for: Option<String>,
     /// What came up on a copy of the database.
     pub proven: Option<Digest>,
+    /// Catalogue files that changed since an instance was told to read them again.
+    pub unread: BTreeSet<String>,
     /// Since when requests wait for the end of a rollout: the pause that is told when they go on.
     pub held_since: Option<OffsetDateTime>,
     /// Who asked for sleep or waking, and waits for it to be written down.

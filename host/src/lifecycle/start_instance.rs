@@ -42,14 +42,18 @@ impl Work<'_> {
             Admission::Wait => return Ok(()),
             Admission::Refused(cause) => return self.failed_start(digest, role, cause, now).await,
         };
-        let (row, launch) = match self.plan(&revision, id, database, access, now).await? {
+        let (row, launch) = match self.plan(&revision, (id, role), database, access, now).await? {
             Ok(plan) => plan,
             Err(cause) => return self.failed_start(digest, role, cause, now).await,
         };
         self.shared.registry.insert_instance(&row).await?;
         drop(admission);
         crashpoint!("start.after-row");
-        match self.copy_and_launch(&row, role, &launch, now).await {
+        let launched = match self.lay_catalog(role, &revision).await {
+            Ok(()) => self.copy_and_launch(&row, role, &launch, now).await,
+            Err(trouble) => Err(trouble),
+        };
+        match launched {
             Ok(mut live) => {
                 live.permit = Some(permit);
                 self.shared.metrics.started();
@@ -149,7 +153,7 @@ impl Work<'_> {
     async fn plan(
         &self,
         revision: &Revision,
-        id: InstanceId,
+        (id, role): (InstanceId, Role),
         database_name: String,
         access: Access,
         now: OffsetDateTime,
@@ -173,6 +177,10 @@ impl Work<'_> {
         };
         let slug = &self.workspace.slug;
         let home = self.shared.home(slug, self.workspace.id);
+        let (catalog_dir, catalog) = match role {
+            Role::Main => (Launch::catalog_dir(&home), BTreeMap::new()),
+            Role::Trial => (Launch::trial_catalog_dir(&home, id), revision.catalog.clone()),
+        };
         let boot_secret = hex::encode(rand::random::<[u8; 32]>());
         let host_config = HostConfig {
             public_url: &self.shared.public_url(slug),
@@ -181,7 +189,7 @@ impl Work<'_> {
             internal_port: self.shared.internal_port,
             internal_secret: &probe::derived(&boot_secret, "internal"),
             probe_token: &probe::derived(&boot_secret, "probe"),
-            catalog_dir: &Launch::catalog_dir(&home, id),
+            catalog_dir: &catalog_dir,
             catalog_files: revision.catalog.keys().map(String::as_str).collect(),
         }
         .over(&rendered);
@@ -198,7 +206,7 @@ impl Work<'_> {
             resources: self.resources(),
             plugins: revision.plugins.clone(),
             secrets,
-            catalog: revision.catalog.clone(),
+            catalog,
         };
         let instance = Instance {
             id,

@@ -73,6 +73,9 @@ impl Work<'_> {
         if role == Role::Main && !before_database {
             self.progress.tried = self.progress.tried.max(Some(id));
         }
+        if role == Role::Main {
+            self.put_catalog_back(id).await?;
+        }
         // The accounting first: counted twice is better than not at all, and the row is what makes us come back here.
         self.save(None).await?;
         if let Some(live) = &live {

@@ -80,7 +80,7 @@ impl Work<'_> {
     }
 
     /// Where an instance is reached; `None` once it is gone.
-    fn door_of(&self, id: InstanceId) -> Option<Door> {
+    pub(super) fn door_of(&self, id: InstanceId) -> Option<Door> {
         Some(self.live.instances.get(&id)?.process.as_ref()?.door())
     }
 
@@ -176,6 +176,9 @@ impl Work<'_> {
             self.event("Adopted", format!("instance {id} runs on from before orbitd was started"));
         } else {
             self.event("Ready", format!("instance {id} serves revision {} (started in {took} ms)", revision.short()));
+        }
+        if !stands_by {
+            self.read_catalog_again(row);
         }
         if let Some(since) = self.live.held_since.take() {
             let pause = std::time::Duration::try_from(OffsetDateTime::now_utc() - since).unwrap_or_default();

@@ -2,6 +2,7 @@
 //! database are next door (`start_instance`, `database`).
 
 mod bury;
+mod catalogue;
 mod come_up;
 mod leave;
 

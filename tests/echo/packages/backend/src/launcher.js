@@ -82,11 +82,12 @@ function own(req, res) {
   }
 }
 
-const isOwn = req => /^\/\.(orbit|backstage|echo)\//.test(req.url) || req.url.startsWith('/api/catalog/entities?limit=1');
+const isOwn = req => /^\/\.(orbit|backstage|echo)\//.test(req.url) || req.url.startsWith('/api/catalog/entities?limit=1') || req.url === '/api/catalog/refresh';
 
 const server = http.createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (req, res) => {
   if (isOwn(req)) {
     recorder.forget(req.socket);
+    if (req.url === '/api/catalog/refresh') return json(res, 200, {});
     if (req.url.startsWith('/api/catalog/entities')) return json(res, behaviour === 'broken' ? 500 : 200, []);
     return own(req, res);
   }
