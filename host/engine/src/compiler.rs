@@ -98,9 +98,9 @@ impl Compiler {
     pub fn compile_as(&self, module: &[u8], class: &ShapeLimits) -> Result<Compiled, LoadError> {
         // Also for what is cached: it takes a millisecond, and says which world it is.
         let shape = shape::check(module, class).map_err(|error| match error {
-            LoadError::Shape(reason) if shape::check(module, &ShapeLimits::LANGUAGE).is_ok() => LoadError::Shape(
-                format!("{reason}; a module that carries an interpreter needs class = \"language\" in its binding"),
-            ),
+            LoadError::Shape(reason) if shape::carries_an_interpreter(module) => LoadError::Shape(format!(
+                "{reason}; a module that carries an interpreter (JavaScript, Python) needs class = \"language\" in its binding"
+            )),
             error => error,
         })?;
         let mut sum = [0; 32];

@@ -41,5 +41,5 @@ pub use policy::{
 };
 pub use runtime::Runtime;
 pub use shape::{MAX_MODULE_BYTES, ShapeLimits};
-pub use slots::{Slots, StandAside};
+pub use slots::{Slots, StandAside, Turn};
 pub use world::{SPOKEN_VERSIONS, World};

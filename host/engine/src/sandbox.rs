@@ -8,8 +8,8 @@ use std::{
 use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use crate::{
-    CallError, CallErrorKind, Limits, Runtime, Slots,
-    conduct::Conduct,
+    CallError, CallErrorKind, Limits, Runtime, Slots, Turn,
+    conduct::{Conduct, Place},
     lane,
     limits::MAX_INSTANCES,
     ticker::{MAX_WALL_TICKS, TICK},
@@ -33,24 +33,36 @@ impl Sandboxes {
         Self { runtime, limits: limits.within_the_engines(), slots, conduct: Conduct::default() }
     }
 
+    /// A place for one decision, in the order of coming.
+    pub async fn turn(&self) -> Result<Turn<'_>, CallError> {
+        self.slots.turn(self.limits.budget).await
+    }
+
+    /// The same for callers that block.
+    pub fn turn_blocking(&self) -> Result<Turn<'_>, CallError> {
+        self.slots.turn_blocking(self.limits.budget)
+    }
+
     /// Makes a decision: on this thread, or, if the policy is known to be slow, on one of its own while this one waits.
     pub fn decide<R: Send>(
         &self,
+        _turn: Turn<'_>,
         call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R> + Send,
     ) -> Result<R, CallError> {
-        let Some(_slot) = self.slots.take() else {
-            return Err(CallError::new(CallErrorKind::Unavailable, "its tier has taken all of its sandboxes"));
-        };
         let overran =
             |outcome: &Result<R, CallError>| outcome.as_ref().is_err_and(|error| error.kind == CallErrorKind::Timeout);
-        if self.conduct.is_trusted() {
-            let began = Instant::now();
-            let outcome = run(&self.runtime, &self.limits, call);
-            self.conduct.saw_on_callers_thread(began.elapsed(), overran(&outcome));
+        let place = self.conduct.place();
+        if place == Place::Aside {
+            let (outcome, used) = self.in_lane(&self.limits, call)?;
+            self.conduct.saw_in_lane(used, overran(&outcome));
             return outcome;
         }
-        let (outcome, used) = self.in_lane(&self.limits, call)?;
-        self.conduct.saw_in_lane(used, overran(&outcome));
+        let before = if place == Place::Watched { thread_cpu_time() } else { None };
+        let began = Instant::now();
+        let outcome = run(&self.runtime, &self.limits, call);
+        let took = began.elapsed();
+        let used = before.and_then(|before| Some(thread_cpu_time()?.saturating_sub(before)));
+        self.conduct.saw_on_callers_thread(took, used, overran(&outcome));
         outcome
     }
 
@@ -144,7 +156,7 @@ impl CallClock {
     }
 }
 
-/// CPU time of this thread. Read only when a deadline came or a slow call ended: it opens a file.
+/// CPU time of this thread. Read only when a deadline came, or around calls of a policy that was slow: it opens a file.
 pub fn thread_cpu_time() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)

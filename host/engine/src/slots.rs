@@ -1,21 +1,29 @@
 //! A tier's share of the sandboxes, so that one tier can't take them all (row W-19 of the zoo).
 //!
-//! A call holds a slot while it runs. Where all are taken it waits for one, [`MAX_WAIT`] at most and behind no more others than
-//! there are slots; then it is [`crate::CallErrorKind::Unavailable`].
+//! A call holds a [`Turn`] while it runs. Where all are taken, callers wait in the order in which they came: a burst of requests to a
+//! quick policy is over in milliseconds and none of it fails; behind a policy that hogs its share a wait ends after its patience.
+//! Waiting costs no thread. Past [`MAX_WAITING`], or without patience left, the call is
+//! [`crate::CallErrorKind::Unavailable`].
 
 use std::{
     fmt,
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    thread,
     time::{Duration, Instant},
 };
 
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+
+use crate::{CallError, CallErrorKind};
+
 /// Calls of one tier at the same time where nobody says otherwise. Quick calls never get near it: there are fewer threads.
 const USUAL: u32 = 16;
-/// Longest wait for a slot.
-const MAX_WAIT: Duration = Duration::from_millis(10);
+/// Callers of one tier that may wait. Each is a request that is held anyway; the bound is on their memory, some KiB each.
+const MAX_WAITING: u32 = 4_096;
+/// The shortest patience: what a burst of thousands of quick decisions takes at the most.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a caller without a runtime looks again.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Runs work that blocks its thread for long, and lets whatever else that thread was to do go on elsewhere: tokio's
 /// `block_in_place`, where there is a tokio.
@@ -23,33 +31,29 @@ pub type StandAside = fn(&mut dyn FnMut());
 
 /// A tier's share.
 pub struct Slots {
-    most: u32,
-    taken: AtomicU32,
+    free: Semaphore,
     waiting: AtomicU32,
-    gate: Mutex<()>,
-    freed: Condvar,
     stand_aside: StandAside,
 }
 
-/// A place to run; given back when dropped.
-pub(crate) struct Slot<'a>(&'a Slots);
+/// A place to run; given back when dropped, to the one who has waited longest.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _place: SemaphorePermit<'a>,
+}
+
+/// Counted among those who wait, until dropped.
+struct Waiter<'a>(&'a AtomicU32);
 
 impl Slots {
-    /// A share of 16 calls at a time. `stand_aside` is used for calls that have to wait, and for policies known to be slow.
+    /// A share of 16 calls at a time. `stand_aside` is used for policies known to be slow.
     pub fn new(stand_aside: StandAside) -> Self {
         Self::of(USUAL, stand_aside)
     }
 
     /// A share of `most` calls at a time.
     pub fn of(most: u32, stand_aside: StandAside) -> Self {
-        Self {
-            most: most.max(1),
-            taken: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            gate: Mutex::default(),
-            freed: Condvar::new(),
-            stand_aside,
-        }
+        Self { free: Semaphore::new(most.max(1) as usize), waiting: AtomicU32::new(0), stand_aside }
     }
 
     /// For tools and tests, which have nothing else to do on the calling thread.
@@ -57,20 +61,36 @@ impl Slots {
         Self::new(|work| work())
     }
 
-    pub(crate) fn take(&self) -> Option<Slot<'_>> {
-        if let Some(slot) = self.try_take() {
-            return Some(slot);
+    /// A place for a call with this budget: at once, or after a wait.
+    pub(crate) async fn turn(&self, budget: Duration) -> Result<Turn<'_>, CallError> {
+        if let Some(turn) = self.try_turn() {
+            return Ok(turn);
         }
-        // Counted before anything waits: a crowd must not become a crowd of threads.
-        let slot = if self.waiting.fetch_add(1, SeqCst) < self.most {
-            let mut slot = None;
-            (self.stand_aside)(&mut || slot = self.wait());
-            slot
-        } else {
-            None
-        };
-        self.waiting.fetch_sub(1, SeqCst);
-        slot
+        let patience = patience(budget);
+        let _waiter = self.wait()?;
+        match tokio::time::timeout(patience, self.free.acquire()).await {
+            Ok(Ok(place)) => Ok(Turn { _place: place }),
+            // Nobody closes it; and if: there is no place.
+            Ok(Err(_)) | Err(_) => Err(taken(patience)),
+        }
+    }
+
+    /// The same for callers that may block and can wait behind all requests: a renderer's, a tool's.
+    pub(crate) fn turn_blocking(&self, budget: Duration) -> Result<Turn<'_>, CallError> {
+        let patience = patience(budget);
+        let (began, mut waiter) = (Instant::now(), None);
+        loop {
+            if let Some(turn) = self.try_turn() {
+                return Ok(turn);
+            }
+            if began.elapsed() >= patience {
+                return Err(taken(patience));
+            }
+            if waiter.is_none() {
+                waiter = Some(self.wait()?);
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     /// See [`StandAside`].
@@ -78,75 +98,111 @@ impl Slots {
         (self.stand_aside)(work);
     }
 
-    fn try_take(&self) -> Option<Slot<'_>> {
-        if self.taken.fetch_add(1, SeqCst) < self.most {
-            return Some(Slot(self));
+    /// Fails also where a place is free that somebody waits for already.
+    fn try_turn(&self) -> Option<Turn<'_>> {
+        match self.free.try_acquire() {
+            Ok(place) => Some(Turn { _place: place }),
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
         }
-        // Not `Slot`'s drop: nobody waits for what was never ours.
-        self.taken.fetch_sub(1, SeqCst);
-        None
     }
 
-    fn wait(&self) -> Option<Slot<'_>> {
-        let deadline = Instant::now() + MAX_WAIT;
-        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(slot) = self.try_take() {
-                return Some(slot);
-            }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            gate = self.freed.wait_timeout(gate, left).unwrap_or_else(PoisonError::into_inner).0;
+    fn wait(&self) -> Result<Waiter<'_>, CallError> {
+        let waiter = Waiter(&self.waiting);
+        if self.waiting.fetch_add(1, Relaxed) < MAX_WAITING {
+            return Ok(waiter);
         }
+        let reason = format!("its tier has taken all of its sandboxes, and {MAX_WAITING} calls wait for one");
+        Err(CallError::new(CallErrorKind::Unavailable, reason))
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // Free first, then look; a waiter says that it waits first, then looks: one of the two sees the other.
-        self.0.taken.fetch_sub(1, SeqCst);
-        if self.0.waiting.load(SeqCst) > 0 {
-            let _gate = self.0.gate.lock().unwrap_or_else(PoisonError::into_inner);
-            self.0.freed.notify_one();
-        }
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
 impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("most", &self.most).field("taken", &self.taken).finish_non_exhaustive()
+        f.debug_struct("Slots").field("free", &self.free.available_permits()).finish_non_exhaustive()
     }
+}
+
+/// How long a call waits for its turn: a second, or its own budget where that is longer. A caller can't be told sooner that a policy
+/// hogs its share than a burst of good ones takes.
+fn patience(budget: Duration) -> Duration {
+    budget.max(MIN_PATIENCE)
+}
+
+fn taken(patience: Duration) -> CallError {
+    let reason = format!("its tier has taken all of its sandboxes for {} ms", patience.as_millis());
+    CallError::new(CallErrorKind::Unavailable, reason)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    #[test]
-    fn a_full_share_makes_wait_a_little_and_then_refuses() {
-        let slots = Slots::of(2, |work| work());
-        let (one, _two) = (slots.take().expect("free"), slots.take().expect("free"));
+    const BUDGET: Duration = Duration::from_millis(20);
+
+    fn share(most: u32) -> Arc<Slots> {
+        Arc::new(Slots::of(most, |work| work()))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_burst_of_quick_calls_is_served_whole() {
+        let slots = share(16);
+        let hogs = [(); 16].map(|()| slots.try_turn().expect("free"));
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..1_000 {
+            let slots = slots.clone();
+            calls.spawn(async move {
+                let turn = slots.turn(Duration::from_secs(60)).await;
+                tokio::task::yield_now().await;
+                turn.is_ok()
+            });
+        }
+        while slots.waiting.load(Relaxed) < 1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(hogs);
+        let served = calls.join_all().await.into_iter().filter(|served| *served).count();
+        assert_eq!((served, slots.waiting.load(Relaxed), slots.free.available_permits()), (1_000, 0, 16));
+    }
+
+    #[tokio::test]
+    async fn a_hogged_share_answers_in_time_and_a_crowd_at_once() {
+        let slots = share(2);
+        let hogs = (slots.turn(BUDGET).await.expect("free"), slots.turn(BUDGET).await.expect("free"));
         let began = Instant::now();
-        assert!(slots.take().is_none());
-        assert!(began.elapsed() >= MAX_WAIT);
-        std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| slots.take().is_some());
-            while slots.waiting.load(SeqCst) == 0 && !waiter.is_finished() {
-                std::thread::yield_now();
-            }
-            drop(one);
-            // It came either while it waited or, on a very slow machine, after it gave up.
-            assert!(waiter.join().expect("no panic") || slots.take().is_some());
-        });
-        assert_eq!(slots.taken.load(SeqCst), 1);
+        let refused = slots.turn(BUDGET).await.expect_err("hogged");
+        assert!(refused.kind == CallErrorKind::Unavailable && began.elapsed() >= MIN_PATIENCE, "{refused}");
+        assert!(refused.message.contains("for 1000 ms"), "{refused}");
+        assert!(slots.turn_blocking(BUDGET).is_err(), "a tool's wait ends, too");
+
+        slots.waiting.store(MAX_WAITING, Relaxed);
+        let refused = slots.turn(BUDGET).await.expect_err("a crowd waits");
+        assert!(refused.message.contains("4096 calls wait"), "{refused}");
+        assert_eq!(slots.waiting.swap(0, Relaxed), MAX_WAITING);
+        drop(hogs);
+        assert!(slots.turn(BUDGET).await.is_ok() && slots.waiting.load(Relaxed) == 0);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_waiting_leaves_nothing_behind() {
+        let slots = share(1);
+        let hog = slots.turn(BUDGET).await.expect("free");
+        let gone = tokio::time::timeout(Duration::from_millis(1), slots.turn(BUDGET)).await;
+        assert!(gone.is_err(), "it still waited");
+        drop(hog);
+        assert!(slots.turn_blocking(BUDGET).is_ok() && slots.waiting.load(Relaxed) == 0);
     }
 
     #[test]
-    fn a_crowd_does_not_wait() {
-        let slots = Slots::of(1, |work| work());
-        let _one = slots.take().expect("free");
-        slots.waiting.fetch_add(1, SeqCst);
-        let began = Instant::now();
-        assert!(slots.take().is_none());
-        assert!(began.elapsed() < MAX_WAIT);
+    fn patience_is_a_second_or_the_budget() {
+        assert_eq!(patience(BUDGET), Duration::from_secs(1));
+        assert_eq!(patience(Duration::from_secs(3)), Duration::from_secs(3));
     }
 }

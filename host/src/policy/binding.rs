@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use orbit_engine::{Limits, ShapeLimits, World};
+use orbit_engine::{Limits, ShapeLimits, World, shape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -111,13 +111,9 @@ impl Class {
         }
     }
 
-    /// The smallest class that a module fits; one that fits none is told so by the engine.
+    /// The class that a module needs: what carries an interpreter is told by its size.
     pub fn fitting(module: &[u8]) -> Self {
-        if ShapeLimits::POLICY.fits(module) || !ShapeLimits::LANGUAGE.fits(module) {
-            Self::Policy
-        } else {
-            Self::Language
-        }
+        if shape::carries_an_interpreter(module) { Self::Language } else { Self::Policy }
     }
 
     /// What a call may use where the binding says nothing.

@@ -3,13 +3,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use orbit_engine::{Authorizer, CallError, CallErrorKind, Inputs, Renderer, Router};
+use orbit_engine::{Authorizer, CallError, CallErrorKind, Inputs, Renderer, Router, Turn};
 use prometheus_client::metrics::counter::Counter;
 
 use super::{
     Authorization, FailureKind, PolicyFailure, Rendered, Routing, answer,
     decision_log::Decision,
-    remembered::Remembered,
+    remembered::{Key, Remembered},
     rollout::{Audience, Breaker, Budget, Mode, Shadow, Trial, Verdict},
     status::PolicyInfo,
     view::View,
@@ -67,8 +67,13 @@ pub(super) trait Decides {
 }
 
 /// A policy that is asked for each request.
-pub(super) trait PerRequest: Decides {
+pub(super) trait PerRequest: Decides + Sync {
     fn inputs(&self) -> &Inputs;
+    /// A place among the tier's sandboxes; see [`orbit_engine::Router`].
+    fn turn(&self) -> impl Future<Output = Result<Turn<'_>, CallError>> + Send;
+    /// For requests.
+    fn ask_in(&self, turn: Turn<'_>, view: &View<'_>) -> Result<Self::Answer, Failed>;
+    /// For work in the background and tools: behind all requests of its tier.
     fn ask(&self, view: &View<'_>) -> Result<Self::Answer, Failed>;
 }
 
@@ -147,13 +152,23 @@ impl<P: Decides> Bound<P> {
 
     /// Runs `ask`, unless the breaker is open; and counts.
     pub fn guarded<A>(&self, workspace: &str, ask: impl FnOnce() -> Result<A, Failed>) -> Result<A, Failed> {
+        self.admitted()?;
         let now = Instant::now();
-        let breaker = &self.health.breaker;
-        if !breaker.admits(now) {
-            let message = "its breaker is open: most of its last decisions failed".to_owned();
-            return Err(Failed { kind: FailureKind::Unavailable, message });
+        self.counted(now, workspace, ask())
+    }
+
+    /// Whether it may be asked.
+    fn admitted(&self) -> Result<(), Failed> {
+        if self.health.breaker.admits(Instant::now()) {
+            return Ok(());
         }
-        let answer = ask();
+        let message = "its breaker is open: most of its last decisions failed".to_owned();
+        Err(Failed { kind: FailureKind::Unavailable, message })
+    }
+
+    /// Counts what became of a call that began at `now`.
+    fn counted<A>(&self, now: Instant, workspace: &str, answer: Result<A, Failed>) -> Result<A, Failed> {
+        let breaker = &self.health.breaker;
         match &answer {
             Ok(_) => {
                 if breaker.is_troubled() {
@@ -179,19 +194,44 @@ impl<P: Decides> Bound<P> {
 }
 
 impl<P: PerRequest> Bound<P> {
-    /// The remembered answer, or the one that the policy gives now. Failures are not remembered.
-    pub fn decide(&self, view: &View<'_>) -> Decided<P::Answer> {
-        let Loaded { policy, remembered } = &*self.policy;
-        let Some(memory) = remembered else {
-            return Decided { answer: self.guarded(view.workspace, || policy.ask(view)), remembered: false };
+    /// The remembered answer, or the one that the policy gives when it is this request's turn. Failures are not remembered.
+    pub async fn decide(&self, view: &View<'_>) -> Decided<P::Answer> {
+        let key = match self.recall(view) {
+            Ok(answer) => return answer,
+            Err(key) => key,
         };
-        let key = view.key();
-        if let Some(answer) = memory.recall(&key) {
-            self.health.recalled(view.workspace);
-            return Decided { answer: Ok(answer), remembered: true };
+        let answer = match self.admitted() {
+            Ok(()) => match self.policy.policy.turn().await {
+                Ok(turn) => {
+                    let now = Instant::now();
+                    self.counted(now, view.workspace, self.policy.policy.ask_in(turn, view))
+                }
+                Err(none) => self.counted(Instant::now(), view.workspace, Err(none.into())),
+            },
+            Err(cut_off) => Err(cut_off),
+        };
+        self.keep(key, answer)
+    }
+
+    /// The same on a thread that may block, behind all requests.
+    pub fn decide_in_background(&self, view: &View<'_>) -> Decided<P::Answer> {
+        match self.recall(view) {
+            Ok(answer) => answer,
+            Err(key) => self.keep(key, self.guarded(view.workspace, || self.policy.policy.ask(view))),
         }
-        let answer = self.guarded(view.workspace, || policy.ask(view));
-        if let Ok(answer) = &answer {
+    }
+
+    /// What it answered before; else the key to remember the answer by, if it is to be.
+    fn recall(&self, view: &View<'_>) -> Result<Decided<P::Answer>, Option<Key>> {
+        let Some(memory) = &self.policy.remembered else { return Err(None) };
+        let key = view.key();
+        let answer = memory.recall(&key).ok_or(Some(key))?;
+        self.health.recalled(view.workspace);
+        Ok(Decided { answer: Ok(answer), remembered: true })
+    }
+
+    fn keep(&self, key: Option<Key>, answer: Result<P::Answer, Failed>) -> Decided<P::Answer> {
+        if let (Some(memory), Some(key), Ok(answer)) = (&self.policy.remembered, key, &answer) {
             memory.keep(key, answer.clone());
         }
         Decided { answer, remembered: false }
@@ -241,6 +281,13 @@ impl PerRequest for Router {
     fn inputs(&self) -> &Inputs {
         Router::inputs(self)
     }
+    fn turn(&self) -> impl Future<Output = Result<Turn<'_>, CallError>> + Send {
+        Router::turn(self)
+    }
+    fn ask_in(&self, turn: Turn<'_>, view: &View<'_>) -> Result<Routing, Failed> {
+        let decision = view.ask_router(|asked| self.route_in(turn, asked))?;
+        answer::routing(decision).map_err(Failed::contract)
+    }
     fn ask(&self, view: &View<'_>) -> Result<Routing, Failed> {
         let decision = view.ask_router(|asked| self.route(asked))?;
         answer::routing(decision).map_err(Failed::contract)
@@ -256,6 +303,13 @@ impl Decides for Authorizer {
 impl PerRequest for Authorizer {
     fn inputs(&self) -> &Inputs {
         Authorizer::inputs(self)
+    }
+    fn turn(&self) -> impl Future<Output = Result<Turn<'_>, CallError>> + Send {
+        Authorizer::turn(self)
+    }
+    fn ask_in(&self, turn: Turn<'_>, view: &View<'_>) -> Result<Authorization, Failed> {
+        let decision = view.ask_authorizer(|asked| self.authorize_in(turn, asked))?;
+        answer::authorization(decision).map_err(Failed::contract)
     }
     fn ask(&self, view: &View<'_>) -> Result<Authorization, Failed> {
         let decision = view.ask_authorizer(|asked| self.authorize(asked))?;

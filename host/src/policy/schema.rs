@@ -232,7 +232,8 @@ mod tests {
         }
         let backtracking = json!({"properties": {"a": {"pattern": "^(a+)+$"}}}).to_string();
         assert!(check(&backtracking, &json!({"a": format!("{}!", "a".repeat(10_000))})).is_err());
-        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+        // Without its bounds it would take days.
+        assert!(began.elapsed() < std::time::Duration::from_secs(120), "{:?}", began.elapsed());
     }
 
     #[test]

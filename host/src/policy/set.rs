@@ -74,10 +74,11 @@ impl TierPolicies {
         &self.rules
     }
 
-    /// Where a request goes. Runs the guest on the calling thread: microseconds, at most the binding's budget.
-    pub fn route(&self, facts: &RequestFacts<'_>) -> Result<Routing, PolicyFailure> {
+    /// Where a request goes. Runs the guest on the calling thread: microseconds, at most the binding's budget; waits before that
+    /// while the tier's share of the sandboxes is taken.
+    pub async fn route(&self, facts: &RequestFacts<'_>) -> Result<Routing, PolicyFailure> {
         let counts = &self.outcomes.router;
-        let routing = decide(&self.router, facts, None, &self.tap, counts)?;
+        let routing = decide(&self.router, facts, None, &self.tap, counts).await?;
         match &routing {
             Routing::Forward(_) => counts.allowed.inc(),
             Routing::Refuse(_) => counts.refused.inc(),
@@ -86,7 +87,7 @@ impl TierPolicies {
     }
 
     /// Whether the caller may, and who the caller is. All bound authorizers must allow; the first one's user counts.
-    pub fn authorize(
+    pub async fn authorize(
         &self,
         facts: &RequestFacts<'_>,
         plugin: Option<&PluginId>,
@@ -96,7 +97,7 @@ impl TierPolicies {
         let caller = Caller { plugin: plugin.map_or("", PluginId::as_str), claims };
         let mut user = None;
         for role in &self.authorizers {
-            match decide(role, facts, Some(caller), &self.tap, counts)? {
+            match decide(role, facts, Some(caller), &self.tap, counts).await? {
                 Authorization::Allow(one) => {
                     user.get_or_insert(one);
                 }
@@ -162,7 +163,7 @@ impl TierPolicies {
 }
 
 /// One decision of one role: by the version that serves this workspace, shown to a version in the shadow, written into the log.
-fn decide<P: PerRequest + Send + Sync + 'static>(
+async fn decide<P: PerRequest + Send + Sync + 'static>(
     role: &Role<P>,
     facts: &RequestFacts<'_>,
     caller: Option<Caller<'_>>,
@@ -173,7 +174,7 @@ fn decide<P: PerRequest + Send + Sync + 'static>(
     let (bound, mode) = role.pick(tier, workspace);
     let began = tap.begin();
     let view = View::of(bound.policy.policy.inputs(), facts, caller);
-    let decided = bound.decide(&view);
+    let decided = bound.decide(&view).await;
     if let Some(began) = began {
         record(tap, bound, mode, decided.remembered, view.to_owned(), &decided.answer, began.elapsed());
     }
@@ -200,7 +201,7 @@ fn show<P: PerRequest + Send + Sync + 'static>(
         let (next, tap, active) = (next.clone(), tap.clone(), described::<P>(active));
         Box::new(move || {
             let began = Instant::now();
-            let decided = next.bound.decide(&view.view());
+            let decided = next.bound.decide_in_background(&view.view());
             let took = began.elapsed();
             compare(&next, &tap, view.clone(), &active, &decided.answer);
             if logged {

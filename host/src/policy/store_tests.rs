@@ -63,13 +63,13 @@ fn ask(set: &PolicySet) -> String {
     let headers = http::HeaderMap::new();
     let facts =
         RequestFacts { workspace: &workspace, tier: &tier, method: "GET", path: "/", query: "", headers: &headers };
-    match set.tier(&tier).expect("the tier").route(&facts) {
+    match testing::at_once(set.tier(&tier).expect("the tier").route(&facts)) {
         Ok(Routing::Refuse(refusal)) => refusal.reason,
         other => format!("{other:?}"),
     }
 }
 async fn wait_for(policies: &Policies, until: impl Fn(&Policies) -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !until(policies) {
         assert!(tokio::time::Instant::now() < deadline, "not in time: {:?}", policies.status());
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -86,7 +86,9 @@ fn all_three_worlds_answer() {
     let facts =
         RequestFacts { workspace: &workspace, tier: &tier, method: "GET", path: "/", query: "", headers: &headers };
     let policies = set.tier(&tier).expect("the tier");
-    let Ok(Authorization::Allow(user)) = policies.authorize(&facts, None, &Map::new()) else { panic!("denied") };
+    let claims = Map::new();
+    let allowed = testing::at_once(policies.authorize(&facts, None, &claims));
+    let Ok(Authorization::Allow(user)) = allowed else { panic!("{allowed:?}") };
     assert_eq!(user.ownership, ["user:default/alice"]);
     let input = RenderInput {
         workspace: &workspace,
@@ -125,7 +127,7 @@ async fn of_a_chain_of_authorizers_all_must_allow_and_the_first_one_s_user_count
         let facts =
             RequestFacts { workspace: &workspace, tier: &tier, method: "GET", path: "/", query: "", headers: &headers };
         let set = policies.snapshot();
-        let said = set.tier(&tier).expect("the tier").authorize(&facts, None, &Map::new());
+        let said = set.tier(&tier).expect("the tier").authorize(&facts, None, &Map::new()).await;
         assert!(format!("{said:?}").contains(expected), "{chain:?}: {said:?}");
     }
 }
@@ -192,6 +194,34 @@ async fn a_broken_change_is_named_and_the_old_policies_stay() {
     let reloaded = policies.reload().await.expect("it looks");
     assert!(!reloaded.swapped && reloaded.refused.is_empty(), "back to what was loaded: nothing new");
     assert!(policies.status().tier(&pro()).expect("its status").refused.is_none());
+}
+
+/// Row by row what tells versions apart: here what may be compiled.
+#[tokio::test]
+async fn a_change_of_the_class_alone_is_a_new_version() {
+    let folder = Folder::new();
+    // Resource handles: only interpreters may have them.
+    let mut module = testing::router(404, "one");
+    module
+        .extend_from_slice(&wat::parse_str("(component (type (resource (rep i32))))").expect("well-formed text")[8..]);
+    folder.write("r.wasm", module);
+    let language = TIER.replace(
+        "\"r.wasm\"",
+        "\"r.wasm\"\nclass = \"language\"\nlimits = { budget_ms = 20, memory_bytes = 1_048_576 }",
+    );
+    folder.write("free.toml", &language);
+    let policies = folder.open();
+    assert_eq!(
+        policies.snapshot().tiers().map(ToString::to_string).collect::<Vec<_>>(),
+        ["free"],
+        "pro's class is the other"
+    );
+    let plain = language.replace("class = \"language\"\n", "");
+    folder.write("pro.toml", &language);
+    folder.write("free.toml", &plain);
+    let refused = policies.reload().await.expect("it looks").refused;
+    assert!(refused.len() == 1 && refused[0].0 == "free" && refused[0].1.contains("resource handles"), "{refused:?}");
+    assert!(!refused[0].1.contains("class = "), "no interpreter is in it: {refused:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,20 @@
 //! Small policies for unit tests, written by hand: no guest build is needed.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 const FLAT: &str = "i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32";
+
+/// What needs no wait, outside a runtime: a decision while sandboxes are free.
+pub fn at_once<T>(work: impl Future<Output = T>) -> T {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("it waits"),
+    }
+}
 
 /// A router that refuses with `status` and the reason `reason` (at most 60 ASCII characters).
 pub fn router(status: u16, reason: &str) -> Vec<u8> {

@@ -42,10 +42,10 @@ impl Decisions {
 
 impl Pinned {
     /// What the request is for.
-    pub fn route(&self, facts: &RequestFacts<'_>) -> Result<Forward, ProxyError> {
+    pub async fn route(&self, facts: &RequestFacts<'_>) -> Result<Forward, ProxyError> {
         let routing = match self {
             Self::Set(set) => match set.tier(facts.tier) {
-                Some(tier) => tier.route(facts),
+                Some(tier) => tier.route(facts).await,
                 None => return Err(no_tier(facts)),
             },
             #[cfg(test)]
@@ -59,7 +59,7 @@ impl Pinned {
     }
 
     /// Who the caller is, if the caller may.
-    pub fn authorize(
+    pub async fn authorize(
         &self,
         facts: &RequestFacts<'_>,
         plugin: Option<&PluginId>,
@@ -67,7 +67,7 @@ impl Pinned {
     ) -> Result<BackstageUser, ProxyError> {
         let authorization = match self {
             Self::Set(set) => match set.tier(facts.tier) {
-                Some(tier) => tier.authorize(facts, plugin, claims),
+                Some(tier) => tier.authorize(facts, plugin, claims).await,
                 None => return Err(no_tier(facts)),
             },
             #[cfg(test)]

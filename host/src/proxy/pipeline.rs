@@ -165,10 +165,10 @@ async fn steps(
         // Answered here, whatever plugins the tier has.
         ("auth".parse().ok(), None)
     } else {
-        let forward = policies.route(&facts)?;
+        let forward = policies.route(&facts).await?;
         (forward.plugin, forward.timeout)
     };
-    let user = policies.authorize(&facts, plugin.as_ref(), &session.token.claims)?;
+    let user = policies.authorize(&facts, plugin.as_ref(), &session.token.claims).await?;
     if !session.is_of(&user.entity_ref) {
         return Err(ProxyError::Sessionless);
     }

@@ -286,7 +286,7 @@ async fn a_tier_does_not_take_a_module_that_fails_its_cases_and_explain_shows_ea
         "[claims]\nsub = \"alice\"\n[[case]]\nname = \"strangers come in\"\nexpect.allow = {}\n",
     );
     daemon.write_policy("pro.toml", &named);
-    wait::until("the change is refused by the case's name", wait::seconds(20), || async {
+    wait::until("the change is refused by the case's name", wait::seconds(30), || async {
         let text = admin.policies().await.to_string();
         let said = ["fails 1 of 1 cases of claims.test.toml", "strangers come in", "expected allow, got deny"];
         if said.iter().all(|part| text.contains(part)) { Ok(()) } else { Err(text) }
@@ -296,7 +296,7 @@ async fn a_tier_does_not_take_a_module_that_fails_its_cases_and_explain_shows_ea
         "claims.test.toml",
         "[claims]\nsub = \"alice\"\n[[case]]\nname = \"strangers don't\"\nexpect.deny = {}\n",
     );
-    wait::until("the cases pass", wait::seconds(20), || async {
+    wait::until("the cases pass", wait::seconds(30), || async {
         let text = admin.policies().await.to_string();
         if text.contains("strangers") { Err(text) } else { Ok(()) }
     })

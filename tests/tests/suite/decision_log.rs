@@ -30,7 +30,7 @@ fn lines(path: &Path) -> Vec<Value> {
 
 /// Waits for a line like this.
 async fn line(path: &Path, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-    wait::until(what, seconds(10), || async {
+    wait::until(what, seconds(30), || async {
         let lines = lines(path);
         lines.iter().find(|line| is(line)).cloned().ok_or_else(|| format!("{lines:?}"))
     })
@@ -62,7 +62,7 @@ async fn decisions_are_logged_and_no_secret_is_in_them() {
         BufReader::new(stdout).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
     });
     let target = format!("/api/catalog/{JWT}?q={SECRET}");
-    wait::until("the new settings to decide", seconds(10), || async {
+    wait::until("the new settings to decide", seconds(30), || async {
         daemon.get("acme", &target, Some(&token)).await;
         let new =
             |line: &Value| line["masked"].as_array().is_some_and(|all| all.contains(&json!("claim:session_token")));
@@ -91,7 +91,7 @@ async fn decisions_are_logged_and_no_secret_is_in_them() {
     );
     daemon.get("acme", &target, Some(&token)).await;
     line(&path, "a remembered decision", |line| line["remembered"] == true).await;
-    let followed = heard.recv_timeout(seconds(10)).expect("a line");
+    let followed = heard.recv_timeout(seconds(30)).expect("a line");
     follower.kill().expect("killed");
     follower.wait().expect("waited for");
     assert!(followed.contains("\"workspace\":\"acme\""), "{followed}");
@@ -114,7 +114,7 @@ async fn a_full_disk_costs_lines_and_no_request() {
     for n in 0..50 {
         daemon.get("acme", &format!("/api/catalog/{n}"), Some(&token)).await.expect(200);
     }
-    wait::until("the lost lines to be counted", seconds(10), || async {
+    wait::until("the lost lines to be counted", seconds(30), || async {
         let metrics = daemon.admin().get("/metrics").await.expect(200).text();
         let lost =
             metrics.lines().find(|line| line.starts_with("orbitd_policy_decision_log_dropped_total{because=\"file\"}"));
@@ -150,7 +150,7 @@ async fn a_replay_finds_exactly_the_decisions_that_change() {
         }
     }
     let routed = |line: &&Value| line["binding"] == "router";
-    wait::until("all decisions in the log", seconds(10), || async {
+    wait::until("all decisions in the log", seconds(30), || async {
         let count = lines(&path).iter().filter(routed).count();
         if count >= 15 { Ok(()) } else { Err(count.to_string()) }
     })

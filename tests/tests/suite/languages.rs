@@ -52,7 +52,7 @@ async fn ask(daemon: &Daemon, method: &str, slug: &str, target: &str, token: &st
 }
 
 async fn until_answered(daemon: &Daemon, method: &str, slug: &str, target: &str, token: &str, wanted: (u16, &str)) {
-    wait::until(&format!("{method} {slug} {target} to be {} {:?}", wanted.0, wanted.1), seconds(20), || async {
+    wait::until(&format!("{method} {slug} {target} to be {} {:?}", wanted.0, wanted.1), seconds(30), || async {
         let (status, text) = ask(daemon, method, slug, target, token).await;
         if status == wanted.0 && text.contains(wanted.1) { Ok(()) } else { Err(format!("{status} {text}")) }
     })
@@ -119,7 +119,7 @@ async fn a_text_is_a_policy(name: &str, text: &str, broken: &str, place: &str) {
     // The text alone is saved: nothing else changes, and the new sentence is read.
     daemon.write_policy(&file, text.replace("nobody deletes in", "frozen since today:"));
     until_answered(&daemon, "DELETE", "acme", "/api/catalog/x", &developer, (403, "frozen since today:")).await;
-    served(&daemon, name, name, seconds(10)).await;
+    served(&daemon, name, name, seconds(30)).await;
     std::fs::remove_file(daemon.dir.join("policies").join(&file)).expect("removed");
     refused(&daemon, name, &["settings_files.policy", &file]).await;
 }

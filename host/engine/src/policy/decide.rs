@@ -5,7 +5,7 @@ use super::{
     RouterDecision, RouterRequest, Terms, load, sentence,
 };
 use crate::{
-    CallError, CallErrorKind, Compiled, Compiler, LoadError, World,
+    CallError, CallErrorKind, Compiled, Compiler, LoadError, Turn, World,
     bindings::{authorizer, renderer, router},
 };
 
@@ -15,8 +15,13 @@ impl Router {
         load(compiler, compiled, World::Router, terms)
     }
 
-    /// Asks it, in a fresh sandbox. Blocks for as long as it takes: microseconds, at most the budget.
+    /// Asks it, in a fresh sandbox. For tools and work in the background: blocks for its turn, behind all requests of its tier.
     pub fn route(&self, asked: &RouterRequest<'_>) -> Result<RouterDecision, CallError> {
+        self.route_in(self.sandboxes.turn_blocking()?, asked)
+    }
+
+    /// Asks it, in a fresh sandbox. Blocks for as long as it takes: microseconds, at most the budget.
+    pub fn route_in(&self, turn: Turn<'_>, asked: &RouterRequest<'_>) -> Result<RouterDecision, CallError> {
         use router::{
             exports::orbit::policy::routing::{Decision, Request},
             orbit::policy::types::PairParam,
@@ -32,7 +37,7 @@ impl Router {
             headers: &headers,
             extra: &[],
         };
-        let answer = self.sandboxes.decide(|store| {
+        let answer = self.sandboxes.decide(turn, |store| {
             let guest = self.pre.instantiate(&mut *store)?;
             store.data_mut().entered();
             guest.orbit_policy_routing().call_route(store, &self.settings, request)
@@ -50,8 +55,17 @@ impl Authorizer {
         load(compiler, compiled, World::Authorizer, terms)
     }
 
+    /// Asks it, in a fresh sandbox. For tools and work in the background: blocks for its turn, behind all requests of its tier.
+    pub fn authorize(&self, asked: &AuthorizerRequest<'_>) -> Result<AuthorizerDecision, CallError> {
+        self.authorize_in(self.sandboxes.turn_blocking()?, asked)
+    }
+
     /// Asks it, in a fresh sandbox. Blocks for as long as it takes: microseconds, at most the budget.
-    pub fn authorize<'a>(&self, asked: &AuthorizerRequest<'a>) -> Result<AuthorizerDecision, CallError> {
+    pub fn authorize_in<'a>(
+        &self,
+        turn: Turn<'_>,
+        asked: &AuthorizerRequest<'a>,
+    ) -> Result<AuthorizerDecision, CallError> {
         use authorizer::{
             exports::orbit::policy::authorization::{Decision, Request},
             orbit::policy::types::PairParam,
@@ -71,7 +85,7 @@ impl Authorizer {
             claims: &claims,
             extra: &[],
         };
-        let answer = self.sandboxes.decide(|store| {
+        let answer = self.sandboxes.decide(turn, |store| {
             let guest = self.pre.instantiate(&mut *store)?;
             store.data_mut().entered();
             guest.orbit_policy_authorization().call_authorize(store, &self.settings, request)
@@ -89,8 +103,10 @@ impl Renderer {
         load(compiler, compiled, World::Renderer, terms)
     }
 
-    /// Asks it, in a fresh sandbox. Blocks for as long as it takes: microseconds, at most the budget.
+    /// Asks it, in a fresh sandbox. Blocks: for its turn, behind all requests of its tier, and for as long as it takes, which is at
+    /// most the budget.
     pub fn render(&self, asked: &RendererRequest<'_>) -> Result<RenderedConfig, CallError> {
+        let turn = self.sandboxes.turn_blocking()?;
         use renderer::exports::orbit::policy::rendering::Request;
         let request = Request {
             workspace: asked.workspace.to_owned(),
@@ -100,7 +116,7 @@ impl Renderer {
             plugins: asked.plugins.map(|plugins| plugins.iter().map(|&plugin| plugin.to_owned()).collect()),
             extra: Vec::new(),
         };
-        let answer = self.sandboxes.decide(|store| {
+        let answer = self.sandboxes.decide(turn, |store| {
             let guest = self.pre.instantiate(&mut *store)?;
             store.data_mut().entered();
             guest.orbit_policy_rendering().call_render(store, &self.settings, &request)

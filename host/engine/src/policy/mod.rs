@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use wasmtime::component::InstancePre;
 
 use crate::{
-    Compiled, Compiler, Limits, LoadError, Slots, World,
+    CallError, Compiled, Compiler, Limits, LoadError, Slots, Turn, World,
     bindings::{self, authorizer, renderer, router},
     sandbox::{Sandboxes, State},
 };
@@ -66,6 +66,14 @@ impl<P> Policy<P> {
     /// What it must be passed.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+    /// A place among its tier's sandboxes for one decision: at once while one is free, else in the order of coming, for a second or
+    /// the binding's budget, whichever is longer. Cancel safe. Waiting needs tokio's clock.
+    ///
+    /// # Errors
+    /// [`crate::CallErrorKind::Unavailable`]: no place came free in time, or thousands wait already.
+    pub async fn turn(&self) -> Result<Turn<'_>, CallError> {
+        self.sandboxes.turn().await
     }
 }
 

@@ -117,11 +117,6 @@ impl ShapeLimits {
         ..Self::POLICY
     };
 
-    /// Whether a module is within these limits. One pass over it.
-    pub fn fits(&self, module: &[u8]) -> bool {
-        super::check(module, self).is_ok()
-    }
-
     /// By name; the one that allows less where the name is none.
     pub(crate) fn named(name: &str) -> Self {
         if name == Self::LANGUAGE.name { Self::LANGUAGE } else { Self::POLICY }

@@ -82,6 +82,13 @@ pub fn check(bytes: &[u8], limits: &ShapeLimits) -> Result<Shape, LoadError> {
     Ok(Shape { exports })
 }
 
+/// Whether it looks as if an interpreter were in it: larger than any policy in code of its own, and still within what interpreters
+/// may be. Something small that is refused as a policy (resource handles, tables of tens of thousands of elements) is not
+/// helped by the other class, whatever that allows.
+pub fn carries_an_interpreter(bytes: &[u8]) -> bool {
+    bytes.len() > ShapeLimits::POLICY.module_bytes && check(bytes, &ShapeLimits::LANGUAGE).is_ok()
+}
+
 fn check_import(import: &ComponentImport<'_>) -> Result<(), LoadError> {
     let name = import.name.name;
     // An interface of types only, by which a world names its records. It carries nothing.

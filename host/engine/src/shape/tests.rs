@@ -67,11 +67,26 @@ fn each_bound_is_checked_and_named() {
 #[test]
 fn an_interpreter_may_be_larger() {
     let many = bytes(&format!("(component {})", "(core module) ".repeat(20)));
-    assert!(!POLICY.fits(&many) && ShapeLimits::LANGUAGE.fits(&many));
+    assert!(check(&many, &POLICY).is_err() && check(&many, &ShapeLimits::LANGUAGE).is_ok());
     // A policy has too many components before it is too deep.
     let deep = bytes(&format!("{}{}", "(component ".repeat(11), ")".repeat(11)));
     let said = check(&deep, &ShapeLimits::LANGUAGE).expect_err("refused").to_string();
     assert!(said.contains("nested 10 deep, 9 are allowed"), "{said}");
+}
+
+/// The other class is no advice for what is refused for another reason than its size.
+#[test]
+fn only_what_is_large_passes_for_an_interpreter() {
+    let resources = bytes("(component (type (resource (rep i32))))");
+    let elements = bytes(&core(&format!("(func $f) (elem func {})", "$f ".repeat(40_001))));
+    for small in [&resources, &elements] {
+        assert!(check(small, &POLICY).is_err() && check(small, &ShapeLimits::LANGUAGE).is_ok());
+        assert!(!carries_an_interpreter(small));
+    }
+    let text = "x".repeat(POLICY.module_bytes);
+    let large = bytes(&core(&format!("(memory 100) (data (i32.const 0) \"{text}\")")));
+    assert!(carries_an_interpreter(&large));
+    assert!(!carries_an_interpreter(&vec![0; POLICY.module_bytes + 1]), "large and no module at all");
 }
 
 /// Declarations within one type: the section counts it as one.

@@ -12,7 +12,7 @@ use super::{Fault, Loader, version::Version};
 use crate::{
     ids::{Digest, TierName},
     policy::{
-        binding::TierFile,
+        binding::{Class, TierFile},
         remembered::Remembered,
         role::{Decides, Loaded, Role},
         rollout::Record,
@@ -34,6 +34,7 @@ pub(super) struct Key {
     digest: Digest,
     settings: Digest,
     limits: Limits,
+    class: Class,
     memory: bool,
 }
 
@@ -49,7 +50,7 @@ pub(super) struct Place<'a> {
     pub set_version: u64,
     pub now: OffsetDateTime,
     /// What this load has compiled already.
-    pub compiled: &'a mut HashMap<Digest, Compiled>,
+    pub compiled: &'a mut HashMap<(Digest, Class), Compiled>,
     /// What the ledger is to know if the whole tier loads.
     pub outcomes: Vec<Outcome>,
     /// What the tier is to have accepted then.
@@ -148,6 +149,7 @@ impl Loader {
             digest: version.digest,
             settings: version.settings_digest(),
             limits: version.limits,
+            class: version.class,
             memory: version.memory,
         };
         if let Some(policy) = P::alive(self).get(&key).and_then(Weak::upgrade) {
@@ -157,11 +159,12 @@ impl Loader {
             let reason = format!("module {} ({}): {error}", version.module, version.digest.short());
             Fault::of(P::WORLD, Some(version.digest), reason)
         };
-        let code = match place.compiled.get(&version.digest) {
+        // By class, too: what one binding's class allows, another's may not.
+        let code = match place.compiled.get(&(version.digest, version.class)) {
             Some(code) => code.clone(),
             None => {
                 let code = self.compiler.compile_as(&version.bytes, version.class.shape()).map_err(named)?;
-                place.compiled.insert(version.digest, code.clone());
+                place.compiled.insert((version.digest, version.class), code.clone());
                 code
             }
         };

@@ -26,7 +26,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use super::{
-    binding::TierFile,
+    binding::{Class, TierFile},
     decision_log::Recorder,
     metrics::PolicyMetrics,
     remote::{OciReference, Remote},
@@ -177,7 +177,7 @@ impl Loader {
         previous: Option<&Arc<TierPolicies>>,
         set_version: u64,
         now: OffsetDateTime,
-        compiled: &mut HashMap<Digest, orbit_engine::Compiled>,
+        compiled: &mut HashMap<(Digest, Class), orbit_engine::Compiled>,
     ) -> Result<Arc<TierPolicies>, Fault> {
         let file = TierFile::read(path).map_err(|reason| Fault { world: None, digest: None, reason })?;
         let (outcomes, signed) = (Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use super::{Fault, Loader, bind::Place, version::Version};
 use crate::{
     ids::{Digest, TierName},
     policy::{
-        binding::Binding,
+        binding::{Binding, Class},
         cases::{self, CaseFile},
     },
 };
@@ -21,6 +21,7 @@ pub(super) struct Passed {
     module: Digest,
     settings: Digest,
     limits: orbit_engine::Limits,
+    class: Class,
     tier: TierName,
     cases: Digest,
 }
@@ -45,13 +46,14 @@ impl Loader {
             module: version.digest,
             settings: version.settings_digest(),
             limits: version.limits,
+            class: version.class,
             tier: place.tier.clone(),
             cases: digest,
         };
         if self.passed.contains(&passed) {
             return Ok(());
         }
-        let compiled = match place.compiled.get(&version.digest) {
+        let compiled = match place.compiled.get(&(version.digest, version.class)) {
             Some(compiled) => compiled.clone(),
             // It lived already, so this load did not compile it: one look into the cache.
             None => {

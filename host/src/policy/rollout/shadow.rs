@@ -183,11 +183,10 @@ mod tests {
             })
         });
         runs.recv().expect("it runs");
-        let began = std::time::Instant::now();
+        // That this ends shows that nobody waits: what runs is held until it did.
         for _ in 0..MAX_WAITING + 1_000 {
             shadow.compare(|| Box::new(|| {}));
         }
-        assert!(began.elapsed() < std::time::Duration::from_millis(500));
         assert_eq!(shadow.status().dropped, 1_000);
         release.send(()).expect("it waits");
     }
@@ -198,6 +197,6 @@ mod tests {
         let (done, waits) = std::sync::mpsc::channel::<()>();
         shadow.compare(|| Box::new(|| std::panic::resume_unwind(Box::new("as asked"))));
         shadow.compare(|| Box::new(move || done.send(()).expect("waited for")));
-        waits.recv_timeout(std::time::Duration::from_secs(10)).expect("the second one ran");
+        waits.recv_timeout(std::time::Duration::from_secs(60)).expect("the second one ran");
     }
 }
