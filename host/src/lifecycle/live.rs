@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     facts::{Config, Leave},
+    harm::{Harm, Overlap, Recent},
     step::Why,
     wishes::Heard,
 };
@@ -70,6 +71,9 @@ pub(super) struct LiveInstance {
     /// It came up worse than what serves: the cause.
     pub refused: Option<String>,
     pub failed_checks: u32,
+    pub recent: Recent,
+    /// While another one runs beside it.
+    pub overlap: Option<Overlap>,
     pub probes: u32,
     pub next_probe: OffsetDateTime,
     pub last_failure: Option<String>,
@@ -102,6 +106,8 @@ impl LiveInstance {
             upstream: None,
             refused: None,
             failed_checks: 0,
+            recent: Recent::default(),
+            overlap: None,
             probes: 0,
             next_probe: now,
             last_failure: None,
@@ -114,6 +120,25 @@ impl LiveInstance {
     /// Nothing is on it. Only true for good after something else was published.
     pub(super) fn is_idle(&self) -> bool {
         self.upstream.as_ref().is_none_or(|upstream| upstream.is_idle())
+    }
+
+    /// Takes note of what it answered up to now, and of whether another one runs beside it.
+    pub(super) fn sample(&mut self, beside: bool, now: OffsetDateTime) {
+        let Some(tally) = self.upstream.as_ref().map(|upstream| upstream.tally()) else { return };
+        match (beside, &self.overlap) {
+            (true, None) => self.overlap = Some(Overlap::begin(&self.recent, tally)),
+            (true, Some(_)) => {}
+            (false, _) => {
+                self.overlap = None;
+                self.recent.sample(tally, now);
+            }
+        }
+    }
+
+    /// It fails since another one runs beside it.
+    pub(super) fn harm(&self) -> Option<Harm> {
+        let tally = self.upstream.as_ref()?.tally();
+        self.overlap.as_ref()?.harm(tally)
     }
 
     /// How it ended; `None` while it lives.

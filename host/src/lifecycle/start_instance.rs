@@ -58,6 +58,9 @@ impl Work<'_> {
                 live.permit = Some(permit);
                 self.shared.metrics.started();
                 self.shared.starts.note(std::time::Instant::now());
+                if role == Role::Main {
+                    self.has_one_beside(now);
+                }
                 self.live.instances.insert(id, live);
                 let place = match role {
                     Role::Main => "",
@@ -95,7 +98,7 @@ impl Work<'_> {
         now: OffsetDateTime,
     ) -> Result<(), Trouble> {
         let cause = format!("the instance can't be started: {cause}");
-        self.failed(Ended { revision, role, was_serving: false, port_taken: false, cause }, now);
+        self.failed(Ended { revision, role, was_serving: false, port_taken: false, harmful: false, cause }, now);
         self.save(None).await
     }
 
