@@ -30,6 +30,7 @@ mod report;
 mod session;
 mod suspend;
 mod watched;
+mod working_set;
 
 pub use confine::{ConfineError, Confinement, Measure, become_instance};
 pub use distribution::{Distribution, DistributionError};
@@ -71,6 +72,8 @@ pub trait Driver: Send + Sync {
     async fn adopt(&self, sought: &Sought) -> Adoption;
     /// What the launcher has reported so far.
     async fn report(&self, home: &Path, id: InstanceId) -> Report;
+    /// How long its report is, bytes; 0 where there is none. Does not wait for a disk: the file is being written.
+    fn report_size(&self, home: &Path, id: InstanceId) -> u64;
     /// The last lines of the workspace's log: at most `lines` and 1 MiB, each line cut at 4,000 characters.
     async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError>;
     /// The workspace's log from a position on, or its last `lines` and the position after them.
@@ -100,6 +103,9 @@ pub trait Process: Send + Sync {
     fn resident_bytes(&self) -> u64;
     /// Stops its session and has its memory written to swap. Takes 0.3–0.6 s. After an error it runs as before.
     async fn suspend(&self) -> Result<(), DriverError>;
+    /// Remembers what of its memory is there: what [`Process::resume`] has fetched first. To be called when it was let run after a
+    /// suspension and has answered once; how many bytes that took.
+    async fn learn_needs(&self) -> u64;
     /// Lets its session run again; fine if it does already.
     fn resume(&self);
     /// SIGTERM to the leader: Backstage finishes what it does, then ends. A suspended one is let run for it.

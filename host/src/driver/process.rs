@@ -301,6 +301,10 @@ impl Driver for ProcessDriver {
         read.unwrap_or_default()
     }
 
+    fn report_size(&self, home: &Path, id: InstanceId) -> u64 {
+        Home::open(home).map_or(0, |home| report::size(&home, id))
+    }
+
     async fn log_tail(&self, home: &Path, lines: usize) -> Result<Vec<String>, DriverError> {
         let path = home.to_owned();
         let missing = !home.exists();

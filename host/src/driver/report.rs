@@ -87,8 +87,17 @@ struct Outcome {
 
 /// Reads the report of one instance; what can't be read is passed over.
 pub(super) fn read(home: &Home, id: InstanceId) -> Report {
-    let bytes = home.tail(&format!("run/{id}/report.jsonl"), MAX_REPORT_BYTES).map(|(bytes, _)| bytes);
+    let bytes = home.tail(&path(id), MAX_REPORT_BYTES).map(|(bytes, _)| bytes);
     parse(&bytes.unwrap_or_default())
+}
+
+/// How long it is, bytes; 0 where there is none.
+pub(super) fn size(home: &Home, id: InstanceId) -> u64 {
+    home.tail(&path(id), 0).map_or(0, |(_, size)| size)
+}
+
+fn path(id: InstanceId) -> String {
+    format!("run/{id}/report.jsonl")
 }
 
 fn parse(bytes: &[u8]) -> Report {

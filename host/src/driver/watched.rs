@@ -16,7 +16,10 @@ use tokio::{
 
 use crate::door::Door;
 
-use super::{DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, procfs, session, suspend};
+use super::{
+    DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, pageout, procfs, session, suspend,
+    working_set::WorkingSet,
+};
 
 /// A pipe holds 64 KiB before a write waits.
 const MAX_MESSAGE_BYTES: usize = 60 << 10;
@@ -32,6 +35,7 @@ pub(super) struct Watched {
     pipe: Mutex<Option<ChildStdin>>,
     /// Whom it becomes when it is released.
     user: OnceLock<u32>,
+    needs: Arc<WorkingSet>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -69,7 +73,7 @@ impl Watched {
             .await;
             let _ = ended.send(Some(exit.unwrap_or(Exit::Unknown)));
         });
-        Ok(Arc::new(Self { identity, pidfd, door, pipe, user: OnceLock::new(), exit }))
+        Ok(Arc::new(Self { identity, pidfd, door, pipe, user: OnceLock::new(), needs: Arc::default(), exit }))
     }
 
     /// nice(2) of all its threads. Raising it back takes CAP_SYS_NICE: without it nothing is changed, either way.
@@ -156,12 +160,27 @@ impl Process for Watched {
         work.await.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(DriverError::Suspend)
     }
 
+    async fn learn_needs(&self) -> u64 {
+        let (needs, pid) = (self.needs.clone(), self.identity.pid);
+        match tokio::task::spawn_blocking(move || needs.learn(pid)).await {
+            Ok(Ok(bytes)) => bytes,
+            failed => {
+                tracing::debug!(pid, ?failed, "what it needs first is not known");
+                0
+            }
+        }
+    }
+
     fn resume(&self) {
         let ProcessIdentity { pid, start_ticks, .. } = self.identity;
         // The leader answers requests; its children are looked for meanwhile.
         let _ = pidfd_send_signal(&self.pidfd, Signal::CONT);
-        let pidfd = self.pidfd.clone();
-        tokio::task::spawn_blocking(move || suspend::resume(&pidfd, pid, start_ticks));
+        let (pidfd, needs) = (self.pidfd.clone(), self.needs.clone());
+        tokio::task::spawn_blocking(move || {
+            // While it runs already, ahead of it. Only advice: what is not fetched comes when it is touched.
+            let _ = pageout::page_in(&pidfd, &needs.ranges());
+            suspend::resume(&pidfd, pid, start_ticks);
+        });
     }
 
     fn terminate(&self) {

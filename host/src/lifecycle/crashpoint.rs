@@ -39,6 +39,7 @@ pub const NAMES: &[&str] = &[
     "confirm.before",
     "sleep.decided",
     "suspend.before",
+    "suspend.rehearsal",
     "suspend.after",
     "resume.before",
     "resume.after",

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     facts::{Config, Leave},
     harm::{Harm, Overlap, Recent},
+    noticed::Told,
     step::Why,
     wishes::Heard,
 };
@@ -76,6 +77,8 @@ pub(super) struct LiveInstance {
     pub overlap: Option<Overlap>,
     pub probes: u32,
     pub next_probe: OffsetDateTime,
+    /// While it starts: its report has grown.
+    pub told: Option<Arc<Told>>,
     pub last_failure: Option<String>,
     pub drain: Option<Drain>,
     pub ending: Option<Ending>,
@@ -110,6 +113,7 @@ impl LiveInstance {
             overlap: None,
             probes: 0,
             next_probe: now,
+            told: None,
             last_failure: None,
             drain: None,
             ending: None,

@@ -28,6 +28,7 @@ mod ladder;
 mod live;
 mod memory;
 mod metrics;
+mod noticed;
 mod observe;
 mod offer;
 mod perform;

@@ -114,18 +114,6 @@ impl Work<'_> {
         self.live.instances.insert(instance.id, live);
     }
 
-    /// An exit is noticed at once.
-    pub(super) fn look_when_ended(&self, process: Arc<dyn crate::driver::Process>) {
-        let (shared, id) = (self.shared.clone(), self.id());
-        tokio::spawn(async move {
-            tokio::select! {
-                // Neither arm holds anything that a drop could lose.
-                () = process.ended() => shared.look_at(id),
-                () = shared.stopping.cancelled() => {}
-            }
-        });
-    }
-
     /// A changed secret is a changed revision, and nobody tells when a secret's file changes.
     async fn observe_secrets(&mut self) {
         let now = OffsetDateTime::now_utc();
@@ -225,7 +213,10 @@ impl Work<'_> {
             Some(live) => ProcessFacts::Starting {
                 deadline: row.instance.started_at + start_timeout,
                 probes: live.probes,
-                next_probe: live.next_probe.min(now + time::Duration::seconds(1)),
+                next_probe: match live.told.as_ref().is_some_and(|told| told.is_set()) {
+                    true => now,
+                    false => live.next_probe.min(now + time::Duration::seconds(1)),
+                },
                 refused: live.refused.is_some(),
             },
         };

@@ -1,7 +1,7 @@
 //! Falling asleep and waking, as the controller does it: gathers the circumstances, asks the [`ladder`], remembers the verdict
 //! before anything is done about it, suspends and resumes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
@@ -13,13 +13,15 @@ use super::{
 use crate::{
     crashpoint,
     directory::{Endpoint, Upstream},
-    driver,
+    driver::{self, DriverError, Process},
     ids::InstanceId,
     model::{DesiredState, Rung, Sleep, SleepCause, SleepRules},
 };
 
 /// First health check after an instance was resumed: its pages must come back first.
 const RESUMED_CHECK: time::Duration = time::Duration::seconds(2);
+/// How long the answer of a rehearsed wake may take.
+const REHEARSAL_DEADLINE: Duration = Duration::from_secs(2);
 
 impl Work<'_> {
     /// Decides whether the workspace sleeps. Sets [`Facts::rung`]; returns when that must be looked at again.
@@ -112,12 +114,18 @@ impl Work<'_> {
         let Some(process) = self.live.instances.get(&id).and_then(|live| live.process.clone()) else { return };
         let began = Instant::now();
         let was = process.resident_bytes();
-        match process.suspend().await {
-            Ok(()) => {
+        let suspended = match process.suspend().await {
+            Ok(()) => self.rehearse_waking(id, &*process).await,
+            refused => refused.map(|()| None),
+        };
+        match suspended {
+            Ok(needs) => {
                 self.shared.metrics.suspended();
                 let (is, took) = (process.resident_bytes(), began.elapsed().as_millis());
                 let mib = |bytes: u64| bytes >> 20;
-                let text = format!("instance {id} is suspended: {} MiB became {} MiB in {took} ms", mib(was), mib(is));
+                let needs = needs.map(|bytes| format!("; an answer needs {} MiB", mib(bytes))).unwrap_or_default();
+                let (was, is) = (mib(was), mib(is));
+                let text = format!("instance {id} is suspended: {was} MiB became {is} MiB in {took} ms{needs}");
                 self.event("Suspended", text);
             }
             Err(error) => {
@@ -127,6 +135,25 @@ impl Work<'_> {
             }
         }
         crashpoint!("suspend.after");
+    }
+
+    /// Wakes it for one answer that nobody waits for, and suspends it again: what it touched for that is fetched first when somebody
+    /// does wait. Not while memory is short, and not when a request came meanwhile, which wakes it in earnest.
+    async fn rehearse_waking(&mut self, id: InstanceId, process: &dyn Process) -> Result<Option<u64>, DriverError> {
+        let pressed = self.progress.sleep.is_some_and(|sleep| sleep.cause == SleepCause::Memory);
+        let wanted = |work: &Self| work.live.entries.first().is_some_and(|entry| entry.activity.is_wanted());
+        let Some(row) = self.instances.iter().find(|row| row.instance.id == id) else { return Ok(None) };
+        if pressed || wanted(self) {
+            return Ok(None);
+        }
+        process.resume();
+        crashpoint!("suspend.rehearsal");
+        let answered = tokio::time::timeout(REHEARSAL_DEADLINE, self.prove_ready(&process.door(), row)).await;
+        let needs = match answered {
+            Ok(Ok(())) => Some(process.learn_needs().await),
+            _ => None,
+        };
+        process.suspend().await.map(|()| needs)
     }
 
     /// Lets a suspended instance run again. Requests get on it at once: the first of them brings its pages back.

@@ -149,7 +149,9 @@ impl Work<'_> {
             self.shared.internal_paths.insert(secret.clone(), entry.clone());
         }
         self.look_when_ended(process.clone());
-        Ok(LiveInstance::new(Some(process), false, secret, now))
+        let mut live = LiveInstance::new(Some(process), false, secret, now);
+        live.told = Some(self.look_when_reported(launch.id));
+        Ok(live)
     }
 
     /// The row and everything that the driver needs; the inner error is the cause of a failed start.

@@ -5,7 +5,7 @@ const { coreServices, createServiceFactory } = require('@backstage/backend-plugi
 const { rootHttpRouterServiceFactory } = require('@backstage/backend-defaults/rootHttpRouter');
 const { answerBootChallenge } = require('./boot-challenge');
 const { Failure, oneLine } = require('./failure');
-const { listenBehindDoor } = require('./listen');
+const { listenBehindDoor, listenNowhere } = require('./listen');
 const { createRootLogger } = require('./logger');
 
 /** What an instance loads only once it starts: the database drivers. A waiting process does it ahead. */
@@ -16,16 +16,18 @@ function warmUp() {
   } catch {}
 }
 
-function build({ config, start, features }) {
+/** @param rehearsal for nobody: it listens nowhere and logs nothing */
+function build({ config, start, features, rehearsal = false }) {
   const reader = config.reader();
   const backend = createBackend();
   const root = (service, factory, deps = {}) => backend.add(createServiceFactory({ service, deps, factory }));
-  const logger = createRootLogger(reader, [...config.secrets, start.boot_secret]);
+  const logger = createRootLogger(reader, [...config.secrets, start.boot_secret], { silent: rehearsal });
   root(coreServices.rootConfig, () => reader);
   root(coreServices.rootLogger, () => logger);
   backend.add(rootHttpRouterServiceFactory({
     configure({ app, server, applyDefaults }) {
-      if (start.socket) listenBehindDoor(server, start);
+      if (rehearsal) listenNowhere(server);
+      else if (start.socket) listenBehindDoor(server, start);
       app.disable('x-powered-by');
       app.get('/.orbit/v1/boot', answerBootChallenge(start)); // first: it answers as soon as the socket listens
       applyDefaults();

@@ -4,8 +4,8 @@
 //
 //   load core ──► start message already there? ──yes──────────────────────────┐
 //        │                                                                     ├─► config ─► load the chosen plugins ─► start
-//        └─no─► warm pool: load every plugin, report `loaded`, wait for it ────┘                                        │
-//                                                                                       serving ◄─ report `started` ◄───┘
+//        └─no─► warm pool: load every plugin, rehearse (rehearsal.js), ────────┘                                        │
+//               report `loaded`, wait for it                                            serving ◄─ report `started` ◄───┘
 //
 // fd 3 brings the start message (start-message.js), fd 4 takes the reports (report.js), stdout takes the log (logger.js).
 // Every way to fail reports {"event":"failed","phase":…,"reason":…} and exits with the phase's code (failure.js).
@@ -37,6 +37,7 @@ try {
 const report = openReport(4);
 let plugins; // PluginSet, once the manifest is read
 let handedOver = false; // Backstage's own signal and error handlers are in place
+let waiting = false; // for a workspace; what a rehearsal left behind may complain meanwhile
 let stopping = false;
 
 function fail(error) {
@@ -52,8 +53,8 @@ process.on('SIGTERM', () => {
   report.write({ event: 'stopping' });
   if (!handedOver) process.exit(0);
 });
-process.on('uncaughtException', error => { if (!handedOver) fail(error); });
-process.on('unhandledRejection', error => { if (!handedOver) fail(error); });
+process.on('uncaughtException', error => { if (!handedOver && !waiting) fail(error); });
+process.on('unhandledRejection', error => { if (!handedOver && !waiting) fail(error); });
 
 /** Loads what can be loaded before the start message is there; gives up the moment it is. */
 async function load(incoming) {
@@ -67,7 +68,11 @@ async function load(incoming) {
     await turn();
   }
   core.warmUp();
-  report.write({ event: 'loaded', ms: Math.round(performance.now()) });
+  if (incoming.arrived) return core;
+  const { rehearse } = require('./rehearsal');
+  waiting = true;
+  const flaw = await rehearse(core, plugins.another());
+  report.write({ event: 'loaded', ms: Math.round(performance.now()), ...(flaw ? { flaw } : {}) });
   return core;
 }
 
@@ -79,6 +84,7 @@ async function main() {
   const core = await load(incoming);
   const waited = !incoming.arrived;
   const start = await incoming.message;
+  waiting = false;
   // orbitd moves a waiting process into the workspace's home, directory and all: what Node remembers of its place is old.
   process.chdir('.');
   process.env.HOME = process.cwd();

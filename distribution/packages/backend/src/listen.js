@@ -36,6 +36,14 @@ function listenBehindDoor(server, start) {
   server.on('close', () => inside.close());
 }
 
+/** For a server that nobody is to reach: it is told that it listens. */
+function listenNowhere(server) {
+  server.listen = (_port, _host, listening) => {
+    setImmediate(listening);
+    return server;
+  };
+}
+
 /** Takes the secret off a request's path; false where it is not there. */
 function stripper(secret) {
   const wanted = Buffer.from(`/${secret}/`);
@@ -47,4 +55,4 @@ function stripper(secret) {
   };
 }
 
-module.exports = { listenBehindDoor, loopbackSecret };
+module.exports = { listenBehindDoor, listenNowhere, loopbackSecret };

@@ -11,11 +11,11 @@ const SECRET_KEY = /secret|token|password|passphrase|private|credential|apikey|a
 const MAX_LINE = 64 << 10; // bytes; a longer line is cut and says so
 const KEPT = 16 << 10; // characters of it that stay
 
-function createRootLogger(config, secrets) {
+function createRootLogger(config, secrets, { silent = false } = {}) {
   const logger = WinstonLogger.create({
     meta: { service: 'backstage' },
     format: winston.format.combine(winston.format.timestamp(), winston.format.json()),
-    transports: [new winston.transports.Stream({ stream: cappedStdout(), eol: '\n' })],
+    transports: [new winston.transports.Stream({ stream: cappedStdout(), eol: '\n', silent })],
   });
   const all = config.getOptional() ?? {};
   const values = new Set([...secrets, ...secretsOf(all, false, new Set()), ...secretPathsOf(all)]);

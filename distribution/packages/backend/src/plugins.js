@@ -4,7 +4,7 @@
 const fs = require('node:fs');
 const { Failure, oneLine } = require('./failure');
 
-/** Reads plugins.json: id → { essential?, always?, description, backend: [package], app: [package], required_config: [path] }. */
+/** Reads plugins.json: id → { essential?, always?, rehearse?, description, backend: [package], app: [package], required_config: [path] }. */
 function readManifest(file) {
   try {
     return JSON.parse(fs.readFileSync(file, 'utf8')).plugins;
@@ -24,6 +24,16 @@ class PluginSet {
 
   ids() {
     return Object.keys(this.#manifest);
+  }
+
+  /** Of the same manifest, nothing chosen yet. */
+  another() {
+    return new PluginSet(this.#manifest);
+  }
+
+  /** Whether a plugin may be started once for nobody. */
+  rehearses(id) {
+    return this.#manifest[id].rehearse !== false;
   }
 
   /** Loads a plugin's packages once; what goes wrong is kept for its outcome. */

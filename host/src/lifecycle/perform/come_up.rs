@@ -16,8 +16,10 @@ use crate::{
     model::{PluginOutcome, PluginReport},
 };
 
-/// Between two looks at an instance that starts: at its report, and at its answers.
-const START_PAUSE: time::Duration = time::Duration::milliseconds(150);
+/// Between two looks at an instance that starts, should nobody tell that its report grew.
+const START_PAUSE: time::Duration = time::Duration::milliseconds(500);
+/// Between two questions to one that has started and is not ready yet.
+const READY_PAUSE: time::Duration = time::Duration::milliseconds(50);
 /// Between two health checks of a serving instance.
 const CHECK_PAUSE: time::Duration = time::Duration::seconds(10);
 /// The same while its revision has not outlived its bake.
@@ -54,6 +56,9 @@ impl Work<'_> {
             }
             return Ok(());
         }
+        if let Some(told) = &live.told {
+            told.clear();
+        }
         let report = self.shared.driver.report(&home, id).await;
         live.probes = live.probes.saturating_add(1);
         if report.started.is_some()
@@ -81,7 +86,8 @@ impl Work<'_> {
             (Err(reason), _) => {
                 if let Some(live) = self.live.instances.get_mut(&id) {
                     live.last_failure = Some(reason);
-                    live.next_probe = OffsetDateTime::now_utc() + START_PAUSE;
+                    let pause = if report.started.is_some() { READY_PAUSE } else { START_PAUSE };
+                    live.next_probe = OffsetDateTime::now_utc() + pause;
                 }
                 Ok(())
             }
@@ -94,7 +100,7 @@ impl Work<'_> {
     }
 
     /// Is it the one, is it ready, does a plugin answer?
-    async fn prove_ready(&self, door: &Door, row: &InstanceRow) -> Result<(), String> {
+    pub(in crate::lifecycle) async fn prove_ready(&self, door: &Door, row: &InstanceRow) -> Result<(), String> {
         health(door, row).await.map_err(|error| error.to_string())?;
         if self.has_catalog(row).await {
             let token = probe::derived(&row.instance.boot_secret, "probe");
@@ -138,6 +144,7 @@ impl Work<'_> {
         self.live.proven = Some(revision);
         if let Some(live) = self.live.instances.get_mut(&row.instance.id) {
             live.serving_since = Some(now);
+            live.told = None;
             live.permit = None;
         }
         let took = report.started.as_ref().map_or(0, |started| started.ms);
@@ -175,6 +182,7 @@ impl Work<'_> {
                 let door = live.process.as_ref().map(|process| process.door());
                 live.upstream = door.map(|door| Upstream::new(Endpoint { door, boot: id, revision, resumed: 0 }));
                 live.serving_since = Some(now);
+                live.told = None;
                 live.next_probe = now + BAKE_CHECK_PAUSE;
                 live.permit = None;
                 live.adopted
