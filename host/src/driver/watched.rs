@@ -17,7 +17,8 @@ use tokio::{
 use crate::door::Door;
 
 use super::{
-    DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, pageout, procfs, session, suspend, working_set::WorkingSet,
+    DriverError, Exit, Launch, Process, ProcessIdentity, confine::Leash, pageout, procfs, session, suspend,
+    working_set::WorkingSet,
 };
 
 /// A pipe holds 64 KiB before a write waits.

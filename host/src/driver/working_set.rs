@@ -103,7 +103,8 @@ mod tests {
         let whole = [(memory.as_ptr() as usize / page * page, 64 * page)];
         let pagemap = File::open("/proc/self/pagemap").expect("our own");
         let found = present(&pagemap, &whole).expect("read");
-        let has = |n: usize| found.iter().any(|(start, length)| (*start..start + length).contains(&((first + n) * page)));
+        let has =
+            |n: usize| found.iter().any(|(start, length)| (*start..start + length).contains(&((first + n) * page)));
         assert!(has(0) && has(1) && has(2) && has(40), "{found:x?}");
         let set = WorkingSet::default();
         assert!(set.learn(std::process::id()).expect("learnt") > 1 << 20);

@@ -217,10 +217,16 @@ impl Facts {
             && self.proven != Some(wanted)
     }
 
-    /// Green is well, and blue fails since green runs beside it.
+    /// Blue fails since green runs beside it. Another instance of the same revision is what mends a blue, and nothing new to its
+    /// database.
+    pub fn breaks(&self, green: &InstanceFacts, blue: &InstanceFacts) -> bool {
+        blue.is_proven() && blue.harmed && blue.revision != green.revision
+    }
+
+    /// The same, and green is well.
     pub fn no_way_back(&self, blue: &InstanceFacts, green: &InstanceFacts) -> bool {
         let well = matches!(green.process, ProcessFacts::Serving { failed_checks: 0, .. });
-        well && blue.is_proven() && blue.harmed
+        well && self.breaks(green, blue)
     }
 
     /// The active revision serves, but has not outlived its bake.

@@ -191,6 +191,12 @@ fn a_green_that_breaks_blue_is_given_up_until_it_serves_and_then_blue_is() {
     let green = facts.instances[1].id;
     facts.instances[0].harmed = true;
     assert_eq!(next_step(&facts, T0), Step::Terminate(green, Why::Harmful));
+    let renewal = Facts {
+        config: Config::Rendered(digest(1)),
+        instances: vec![facts.instances[0].clone(), starting(1)],
+        ..facts.clone()
+    };
+    assert!(matches!(next_step(&renewal, T0), Step::Probe(_)), "the same revision anew is what may mend it");
     facts.instances[1].process = serving(2).process;
     facts.active = Some(digest(2));
     assert_eq!(next_step(&facts, T0), Step::Retire(blue), "green has shown that it works");

@@ -370,7 +370,8 @@ impl World {
                 prop_assert!(instance.ending.is_none(), "told once");
                 if why == Why::Harmful {
                     prop_assert!(!instance.is_proven(), "one that serves is not given up for the one before");
-                    prop_assert!(facts.serving().is_some_and(|blue| blue.harmed && blue.id < id));
+                    let blue = facts.serving().filter(|blue| blue.harmed && blue.id < id);
+                    prop_assert!(blue.is_some_and(|blue| blue.revision != instance.revision), "a renewal mends");
                 }
                 let drained = instance.drain.is_some_and(|d| d.idle || now >= d.deadline);
                 let serves = instance.role == Role::Main && instance.is_proven() && !instance.suspended;

@@ -468,6 +468,10 @@ async fn a_green_that_breaks_blue_is_given_up_before_it_serves() {
     })
     .await;
     instances(&daemon, 1).await;
+    assert!(
+        events(&daemon).await.iter().all(|(reason, _)| reason != "RestartFailed"),
+        "blue is mended, not given up, too"
+    );
     let blue = instance_address(&daemon, "acme").await;
     daemon.write_workspace("acme", &titled("echo:never-ready:2"), &[]);
     instances(&daemon, 2).await;

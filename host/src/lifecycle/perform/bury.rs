@@ -78,6 +78,8 @@ impl Work<'_> {
             self.progress.tried = self.progress.tried.max(Some(id));
         }
         if role == Role::Main {
+            // Whatever comes beside the others next is compared anew.
+            self.live.instances.values_mut().for_each(|live| live.overlap = None);
             self.put_catalog_back(id).await?;
         }
         // The accounting first: counted twice is better than not at all, and the row is what makes us come back here.

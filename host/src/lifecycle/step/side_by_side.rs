@@ -19,7 +19,7 @@ impl Look<'_> {
                 if blue.drain.is_some() {
                     return Some(Step::Readmit(blue.id));
                 }
-                if blue.is_proven() && blue.harmed {
+                if self.facts.breaks(green, blue) {
                     return Some(Step::Terminate(green.id, Why::Harmful));
                 }
                 self.checks(blue).or_else(|| self.checks(green))
