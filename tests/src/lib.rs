@@ -7,12 +7,14 @@
 //! * [`wire::Wire`]: bytes in, bytes out, nothing parsed on the way in.
 //! * [`load::Load`]: keep-alive and one-shot requests without retries, every failure counted.
 //! * [`mixed::MixedLoad`]: open-model load of requests, uploads, event streams and WebSockets, every failure counted.
+//! * [`fault::Proxy`]: a network that fails on purpose.
 //! * [`wait::until`]: the only way to wait.
 
 pub mod admin;
 pub mod binding;
 pub mod chromium;
 pub mod daemon;
+pub mod fault;
 pub mod http;
 pub mod kill_rig;
 pub mod load;

@@ -21,6 +21,22 @@ impl Access {
         Self { user, password, url }
     }
 
+    /// The same, reached another way: `there` replaces `127.0.0.1:<port>`, and may be a list or carry more.
+    #[must_use]
+    pub fn by_way_of(&self, there: &str) -> Self {
+        let (user, rest) = self.url.rsplit_once('@').expect("an address with a user");
+        let (_, database) = rest.split_once('/').expect("an address with a database");
+        let (user, database) = (user.to_owned(), database.to_owned());
+        Self { url: format!("{user}@{there}/{database}"), user: self.user.clone(), password: self.password.clone() }
+    }
+
+    /// The same with parameters: `sslmode=…`.
+    #[must_use]
+    pub fn with(&self, parameters: &str) -> Self {
+        let url = format!("{}?{parameters}", self.url);
+        Self { url, user: self.user.clone(), password: self.password.clone() }
+    }
+
     /// Sections of `orbitd.toml`: workspaces' databases on the server. `more`: further keys of `[provisioner.postgres]`.
     pub fn provisioner(&self, more: &str) -> String {
         format!("[provisioner]\nkind = \"postgres\"\n[provisioner.postgres]\nurl = \"{}\"\n{more}\n", self.url)

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{distribution, guests, paths, services, stages::Stages};
+use crate::{distribution, envoy, guests, paths, services, stages::Stages};
 
 /// What to measure.
 #[derive(Debug, clap::Parser)]
@@ -21,6 +21,11 @@ pub fn run(args: &Args) -> Result<()> {
         let build = ["build", "--release", "--locked", "-p", "orbitd", "-p", "orbitd-tests", "--bins"];
         paths::run(paths::cargo().args(build))
     })?;
+    stages.run("building the zoo's neighbour", || {
+        // With orbitd: alone the engine would be compiled with other features, Wasmtime included.
+        let build = ["build", "--release", "--locked", "-p", "orbit-engine", "-p", "orbitd", "--example", "neighbour"];
+        paths::run(paths::cargo().args(build))
+    })?;
     // A workspace of its own, so that nothing else compiles these.
     let peers = paths::target().join("policy-peers");
     if args.sections.is_empty() || args.sections.iter().any(|section| section == "policy") {
@@ -29,12 +34,22 @@ pub fn run(args: &Args) -> Result<()> {
             paths::run(paths::cargo().args(build).env("CARGO_TARGET_DIR", &peers))
         })?;
     }
+    // Without the peer the rest is measured all the same.
+    let envoy =
+        stages.run("Envoy and its filter", || Ok(envoy::install().and_then(|envoy| Ok((envoy, envoy::filter()?)))))?;
     stages.run("measuring", || {
         let results = paths::target().join("bench/results.jsonl");
         let folder = results.parent().context("a path with a folder")?;
         std::fs::create_dir_all(folder)?;
         let mut bench = std::process::Command::new(paths::program("orbitd-bench"));
         bench.env("ORBITD_TEST_DISTRIBUTION", &distribution);
+        bench.env("ORBITD_POLICY_NEIGHBOUR", paths::target().join("release/examples/neighbour"));
+        match &envoy {
+            Ok((program, filter)) => {
+                bench.env("ORBITD_ENVOY", program).env("ORBITD_ENVOY_FILTER", filter);
+            }
+            Err(error) => println!("policy.envoy_wasm_us: not measured: {error:#}"),
+        }
         bench.env("ORBITD_POLICY_PEERS", peers.join("release/policy-peers"));
         paths::run(bench.arg(&results).args(&args.sections))
     })?;

@@ -6,6 +6,7 @@ mod bucket;
 mod check;
 mod demo;
 mod distribution;
+mod envoy;
 mod fuzz;
 mod guests;
 mod nightly;

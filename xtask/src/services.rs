@@ -18,13 +18,15 @@ pub enum Need {
 }
 
 /// Program, package, from which need on.
-const PROGRAMS: [(&str, &str, Need); 9] = [
+const PROGRAMS: [(&str, &str, Need); 11] = [
     ("python3", "python3", Need::Demo),
     ("g++", "g++", Need::Demo),
     ("make", "make", Need::Demo),
     ("chromium", "chromium", Need::Test),
     ("psql", "postgresql", Need::Test),
     ("pgbouncer", "pgbouncer", Need::Test),
+    ("openssl", "openssl", Need::Test),
+    ("strace", "strace", Need::Test),
     ("docker-registry", "docker-registry", Need::Test),
     ("wrk", "wrk", Need::Bench),
     ("nginx", "nginx-light", Need::Bench),

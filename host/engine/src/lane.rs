@@ -1,5 +1,5 @@
 //! Where the calls of slow policies run: each on a thread of its own, with lower priority than the threads that serve everybody.
-//! How many there are is bounded by the tiers' [`crate::Slots`].
+//! How many there are at once is bounded by the tiers' [`crate::Slots`]: one per core and tier.
 
 use std::{io, panic, thread, time::Duration};
 
@@ -10,8 +10,9 @@ use rustix::{
 
 use crate::sandbox::thread_cpu_time;
 
-/// Added to the thread's niceness: about a tenth of the weight of a usual thread.
-const NICER: i32 = 10;
+/// Added to the thread's niceness: a thirtieth of the weight of a usual thread. Not the idle class: a slow policy that means well (an
+/// interpreter) must still get on where instances keep the machine busy.
+const NICER: i32 = 15;
 /// The guest's 256 KiB and the host's calls on both sides of it, bytes.
 const STACK: usize = 1 << 20;
 

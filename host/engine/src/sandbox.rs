@@ -35,12 +35,12 @@ impl Sandboxes {
 
     /// A place for one decision, in the order of coming.
     pub async fn turn(&self) -> Result<Turn<'_>, CallError> {
-        self.slots.turn(self.limits.budget).await
+        self.slots.turn(self.conduct.place(), self.limits.budget).await
     }
 
     /// The same for callers that block.
     pub fn turn_blocking(&self) -> Result<Turn<'_>, CallError> {
-        self.slots.turn_blocking(self.limits.budget)
+        self.slots.turn_blocking(self.conduct.place(), self.limits.budget)
     }
 
     /// Makes a decision: on this thread, or, if the policy is known to be slow, on one of its own while this one waits.

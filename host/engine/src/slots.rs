@@ -2,7 +2,10 @@
 //!
 //! A call holds a [`Turn`] while it runs. Where all are taken, callers wait in the order in which they came: a burst of requests to a
 //! quick policy is over in milliseconds and none of it fails; behind a policy that hogs its share a wait ends after its patience.
-//! Waiting costs no thread. Past [`MAX_WAITING`], or without patience left, the call is
+//! Waiting costs no thread.
+//!
+//! Calls of policies known to be slow have places of their own, one per core: they are busy, not waiting, so more at once would only
+//! take more from everybody else (measured: with sixteen, a neighbour that is never idle loses half of its decisions). Past [`MAX_WAITING`], or without patience left, the call is
 //! [`crate::CallErrorKind::Unavailable`].
 
 use std::{
@@ -14,7 +17,7 @@ use std::{
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::{CallError, CallErrorKind};
+use crate::{CallError, CallErrorKind, conduct::Place};
 
 /// Calls of one tier at the same time where nobody says otherwise. Quick calls never get near it: there are fewer threads.
 const USUAL: u32 = 16;
@@ -31,7 +34,10 @@ pub type StandAside = fn(&mut dyn FnMut());
 
 /// A tier's share.
 pub struct Slots {
-    free: Semaphore,
+    /// For calls on their callers' threads.
+    here: Semaphore,
+    /// For calls in the lane of the slow.
+    aside: Semaphore,
     waiting: AtomicU32,
     stand_aside: StandAside,
 }
@@ -51,9 +57,12 @@ impl Slots {
         Self::of(USUAL, stand_aside)
     }
 
-    /// A share of `most` calls at a time.
+    /// A share of `most` calls at a time, and of slow ones as many as there are cores, at most `most`.
     pub fn of(most: u32, stand_aside: StandAside) -> Self {
-        Self { free: Semaphore::new(most.max(1) as usize), waiting: AtomicU32::new(0), stand_aside }
+        let most = most.max(1) as usize;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let (here, aside) = (Semaphore::new(most), Semaphore::new(most.min(cores)));
+        Self { here, aside, waiting: AtomicU32::new(0), stand_aside }
     }
 
     /// For tools and tests, which have nothing else to do on the calling thread.
@@ -62,13 +71,14 @@ impl Slots {
     }
 
     /// A place for a call with this budget: at once, or after a wait.
-    pub(crate) async fn turn(&self, budget: Duration) -> Result<Turn<'_>, CallError> {
-        if let Some(turn) = self.try_turn() {
+    pub(crate) async fn turn(&self, place: Place, budget: Duration) -> Result<Turn<'_>, CallError> {
+        let free = self.places(place);
+        if let Some(turn) = try_turn(free) {
             return Ok(turn);
         }
         let patience = patience(budget);
         let _waiter = self.wait()?;
-        match tokio::time::timeout(patience, self.free.acquire()).await {
+        match tokio::time::timeout(patience, free.acquire()).await {
             Ok(Ok(place)) => Ok(Turn { _place: place }),
             // Nobody closes it; and if: there is no place.
             Ok(Err(_)) | Err(_) => Err(taken(patience)),
@@ -76,11 +86,12 @@ impl Slots {
     }
 
     /// The same for callers that may block and can wait behind all requests: a renderer's, a tool's.
-    pub(crate) fn turn_blocking(&self, budget: Duration) -> Result<Turn<'_>, CallError> {
+    pub(crate) fn turn_blocking(&self, place: Place, budget: Duration) -> Result<Turn<'_>, CallError> {
+        let free = self.places(place);
         let patience = patience(budget);
         let (began, mut waiter) = (Instant::now(), None);
         loop {
-            if let Some(turn) = self.try_turn() {
+            if let Some(turn) = try_turn(free) {
                 return Ok(turn);
             }
             if began.elapsed() >= patience {
@@ -98,11 +109,10 @@ impl Slots {
         (self.stand_aside)(work);
     }
 
-    /// Fails also where a place is free that somebody waits for already.
-    fn try_turn(&self) -> Option<Turn<'_>> {
-        match self.free.try_acquire() {
-            Ok(place) => Some(Turn { _place: place }),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
+    fn places(&self, place: Place) -> &Semaphore {
+        match place {
+            Place::Here | Place::Watched => &self.here,
+            Place::Aside => &self.aside,
         }
     }
 
@@ -116,6 +126,14 @@ impl Slots {
     }
 }
 
+/// Fails also where a place is free that somebody waits for already.
+fn try_turn(free: &Semaphore) -> Option<Turn<'_>> {
+    match free.try_acquire() {
+        Ok(place) => Some(Turn { _place: place }),
+        Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
+    }
+}
+
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
@@ -124,7 +142,10 @@ impl Drop for Waiter<'_> {
 
 impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots").field("free", &self.free.available_permits()).finish_non_exhaustive()
+        f.debug_struct("Slots")
+            .field("here", &self.here.available_permits())
+            .field("aside", &self.aside.available_permits())
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,12 +175,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_burst_of_quick_calls_is_served_whole() {
         let slots = share(16);
-        let hogs = [(); 16].map(|()| slots.try_turn().expect("free"));
+        let hogs = [(); 16].map(|()| try_turn(&slots.here).expect("free"));
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..1_000 {
             let slots = slots.clone();
             calls.spawn(async move {
-                let turn = slots.turn(Duration::from_secs(60)).await;
+                let turn = slots.turn(Place::Here, Duration::from_secs(60)).await;
                 tokio::task::yield_now().await;
                 turn.is_ok()
             });
@@ -169,35 +190,39 @@ mod tests {
         }
         drop(hogs);
         let served = calls.join_all().await.into_iter().filter(|served| *served).count();
-        assert_eq!((served, slots.waiting.load(Relaxed), slots.free.available_permits()), (1_000, 0, 16));
+        assert_eq!((served, slots.waiting.load(Relaxed), slots.here.available_permits()), (1_000, 0, 16));
     }
 
     #[tokio::test]
     async fn a_hogged_share_answers_in_time_and_a_crowd_at_once() {
         let slots = share(2);
-        let hogs = (slots.turn(BUDGET).await.expect("free"), slots.turn(BUDGET).await.expect("free"));
+        let hogs = (
+            slots.turn(Place::Here, BUDGET).await.expect("free"),
+            slots.turn(Place::Here, BUDGET).await.expect("free"),
+        );
         let began = Instant::now();
-        let refused = slots.turn(BUDGET).await.expect_err("hogged");
+        let refused = slots.turn(Place::Here, BUDGET).await.expect_err("hogged");
         assert!(refused.kind == CallErrorKind::Unavailable && began.elapsed() >= MIN_PATIENCE, "{refused}");
         assert!(refused.message.contains("for 1000 ms"), "{refused}");
-        assert!(slots.turn_blocking(BUDGET).is_err(), "a tool's wait ends, too");
+        assert!(slots.turn_blocking(Place::Here, BUDGET).is_err(), "a tool's wait ends, too");
 
         slots.waiting.store(MAX_WAITING, Relaxed);
-        let refused = slots.turn(BUDGET).await.expect_err("a crowd waits");
+        let refused = slots.turn(Place::Here, BUDGET).await.expect_err("a crowd waits");
         assert!(refused.message.contains("4096 calls wait"), "{refused}");
         assert_eq!(slots.waiting.swap(0, Relaxed), MAX_WAITING);
+        assert!(slots.turn(Place::Aside, BUDGET).await.is_ok(), "who is slow has places of its own");
         drop(hogs);
-        assert!(slots.turn(BUDGET).await.is_ok() && slots.waiting.load(Relaxed) == 0);
+        assert!(slots.turn(Place::Here, BUDGET).await.is_ok() && slots.waiting.load(Relaxed) == 0);
     }
 
     #[tokio::test]
     async fn who_leaves_while_waiting_leaves_nothing_behind() {
         let slots = share(1);
-        let hog = slots.turn(BUDGET).await.expect("free");
-        let gone = tokio::time::timeout(Duration::from_millis(1), slots.turn(BUDGET)).await;
+        let hog = slots.turn(Place::Here, BUDGET).await.expect("free");
+        let gone = tokio::time::timeout(Duration::from_millis(1), slots.turn(Place::Here, BUDGET)).await;
         assert!(gone.is_err(), "it still waited");
         drop(hog);
-        assert!(slots.turn_blocking(BUDGET).is_ok() && slots.waiting.load(Relaxed) == 0);
+        assert!(slots.turn_blocking(Place::Here, BUDGET).is_ok() && slots.waiting.load(Relaxed) == 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! each.
 //!
 //! An admin request passes, outside in ([`guard`]): request id and problem rendering → host check → bearer → deadline →
-//! route. Everything is closed unless `guard` names it open. Problems are made anywhere and written in one place
+//! its key, if it has one ([`idempotency`]) → route. Everything is closed unless `guard` names it open. Problems are made anywhere and written in one place
 //! ([`error`]). Changes run in tasks of their own, so a client that hangs up leaves nothing half done.
 //!
 //! There is no CORS: browsers of other origins get no answer they could read, and the host check keeps a name that was
@@ -15,6 +15,7 @@ mod events;
 mod extract;
 mod guard;
 mod health;
+mod idempotency;
 mod internal;
 mod logins;
 mod logs;
@@ -95,6 +96,7 @@ pub struct ApiState {
 struct Shared {
     state: ApiState,
     waiting: Arc<Semaphore>,
+    under_way: idempotency::UnderWay,
 }
 
 impl Deref for Shared {
@@ -108,7 +110,8 @@ type App = Arc<Shared>;
 
 /// The whole admin API.
 pub fn admin_router(state: ApiState) -> Router {
-    let app: App = Arc::new(Shared { state, waiting: Arc::new(Semaphore::new(MAX_WAITING)) });
+    let waiting = Arc::new(Semaphore::new(MAX_WAITING));
+    let app: App = Arc::new(Shared { state, waiting, under_way: Default::default() });
     let large = || DefaultBodyLimit::max(MAX_CATALOG_BODY);
     Router::new()
         .route("/healthz", get(health::alive))
@@ -154,6 +157,7 @@ pub fn admin_router(state: ApiState) -> Router {
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), idempotency::once))
         .layer(from_fn(guard::deadline))
         .layer(from_fn_with_state(app.clone(), guard::bearer))
         .layer(from_fn_with_state(app.clone(), guard::host))

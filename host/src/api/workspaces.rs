@@ -18,6 +18,7 @@ use super::{
     wait::{self, WaitQuery},
 };
 use crate::{
+    db::Operation,
     ids::Slug,
     lifecycle::{LifecycleError, NewWorkspace, SpecPatch},
     model::{Instance, MAX_CATALOG_BYTES, Owner, Workspace},
@@ -158,6 +159,7 @@ pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 pub(super) async fn detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, LifecycleError>> + Send + 'static,
 ) -> Result<T, Problem> {
+    let change = Operation::within(Operation::current(), change);
     match tokio::spawn(change).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(Problem::new(Kind::Internal, "a bug in orbitd ended the change; its log says more")),

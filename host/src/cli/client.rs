@@ -26,6 +26,32 @@ pub struct Client {
     token: Result<String, String>,
 }
 
+/// One call.
+struct Call<'a> {
+    limit: Duration,
+    method: Method,
+    path: &'a str,
+    body: Option<Value>,
+    /// Of a change that may be sent again.
+    key: Option<String>,
+}
+
+/// What of a call did not come through.
+enum Lost {
+    /// The daemon was not reached, or did not answer in time.
+    Request(Failure),
+    /// It was reached, and the connection ended before the answer did.
+    Answer(Failure),
+}
+
+impl Lost {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Request(failure) | Self::Answer(failure) => failure,
+        }
+    }
+}
+
 /// RFC 9457, as far as a person needs it.
 #[derive(Deserialize)]
 struct Problem {
@@ -105,7 +131,14 @@ impl Client {
             self.alive().await?;
             return Err(Failure::failed(why.clone()));
         }
-        let (status, bytes) = self.send(limit, method, path, body).await?;
+        let key = (method == Method::POST).then(|| uuid::Uuid::now_v7().to_string());
+        let request = Call { limit, method, path, body, key };
+        let (status, bytes) = match self.send(&request).await {
+            Ok(answer) => answer,
+            // The daemon may have done it, or not: with the same key it is done once.
+            Err(Lost::Answer(_)) if request.key.is_some() => self.send(&request).await.map_err(Lost::failure)?,
+            Err(lost) => return Err(lost.failure()),
+        };
         if !status.is_success() {
             return Err(refusal(status, &bytes));
         }
@@ -133,7 +166,8 @@ impl Client {
 
     /// A path whose status is all that counts (`/healthz`, `/readyz`).
     pub async fn probe(&self, path: &str) -> Result<(), Failure> {
-        let (status, bytes) = self.send(CALL_TIMEOUT, Method::GET, path, None).await?;
+        let request = Call { limit: CALL_TIMEOUT, method: Method::GET, path, body: None, key: None };
+        let (status, bytes) = self.send(&request).await.map_err(Lost::failure)?;
         if status.is_success() { Ok(()) } else { Err(refusal(status, &bytes)) }
     }
 
@@ -153,23 +187,24 @@ impl Client {
         if status.is_success() { Ok(response) } else { Err(refusal(status, &self.read(response).await?)) }
     }
 
-    async fn send(
-        &self,
-        limit: Duration,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.address())).timeout(limit);
+    async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, Vec<u8>), Lost> {
+        let url = format!("{}{}", self.address(), call.path);
+        let mut request = self.http.request(call.method.clone(), url).timeout(call.limit);
         if let Ok(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        if let Some(body) = body {
-            request = request.json(&body);
+        if let Some(key) = &call.key {
+            request = request.header("idempotency-key", format!("\"{key}\""));
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| {
+            let failure = self.unreachable(&error);
+            if error.is_connect() || error.is_timeout() { Lost::Request(failure) } else { Lost::Answer(failure) }
+        })?;
         let status = response.status();
-        Ok((status, self.read(response).await?))
+        Ok((status, self.read(response).await.map_err(Lost::Answer)?))
     }
 
     async fn read(&self, mut response: Response) -> Result<Vec<u8>, Failure> {

@@ -1,5 +1,6 @@
 //! Why the registry did not do what it was asked.
 
+use super::sessions::{NoSession, leaves_session_whole};
 use crate::identity::MasterKeyError;
 
 /// Why the registry did not do what it was asked. Nothing was changed, except where a variant says otherwise. `place` is the
@@ -50,10 +51,8 @@ pub enum RegistryError {
         /// Where it is.
         place: String,
     },
-    /// The server does not answer.
-    #[error(
-        "cannot {operation}: the registry's server does not answer ({source}); running instances are served meanwhile"
-    )]
+    /// Its server does not answer, or no session was to be had.
+    #[error("cannot {operation}: the registry does not answer ({source}); running instances are served meanwhile")]
     Unreachable {
         /// What was tried.
         operation: &'static str,
@@ -88,6 +87,16 @@ pub enum RegistryError {
         /// What was tried.
         operation: &'static str,
     },
+    /// The disk below it fails.
+    #[error(
+        "cannot {operation}: the disk of the registry fails ({source}); see the system's log; running instances are served meanwhile"
+    )]
+    Disk {
+        /// What was tried.
+        operation: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
     /// Another program holds the file.
     #[error("cannot {operation}: another program has locked the registry; close it (a database shell? a backup?)")]
     Busy {
@@ -100,6 +109,9 @@ pub enum RegistryError {
     /// The spec has changed since it was read: read again.
     #[error("the workspace was changed meanwhile")]
     Changed,
+    /// The operation has changed it before: it was asked for again.
+    #[error("it was done before")]
+    AppliedBefore,
     /// A sealed column does not open.
     #[error(transparent)]
     Sealed(#[from] MasterKeyError),
@@ -163,8 +175,10 @@ impl RegistryError {
             | Self::Pooled { .. }
             | Self::NotDurable { .. } => RegistryErrorKind::Unusable,
             Self::Full { .. } => RegistryErrorKind::Full,
-            Self::ReadOnly { .. } | Self::Busy { .. } | Self::Unreachable { .. } => RegistryErrorKind::Unavailable,
-            Self::SlugTaken | Self::Changed => RegistryErrorKind::Conflict,
+            Self::ReadOnly { .. } | Self::Busy { .. } | Self::Unreachable { .. } | Self::Disk { .. } => {
+                RegistryErrorKind::Unavailable
+            }
+            Self::SlugTaken | Self::Changed | Self::AppliedBefore => RegistryErrorKind::Conflict,
             Self::Sealed(_) | Self::Malformed { .. } => RegistryErrorKind::Malformed,
             Self::Failed { .. } => RegistryErrorKind::Failed,
         }
@@ -177,7 +191,29 @@ impl RegistryError {
             Some(Condition::ReadOnly) => Self::ReadOnly { operation },
             Some(Condition::Busy) => Self::Busy { operation },
             Some(Condition::Unreachable) => Self::Unreachable { operation, source },
+            Some(Condition::Disk) => Self::Disk { operation, source },
             Some(Condition::Corrupt) | None => Self::Failed { operation, source },
+        }
+    }
+
+    /// Whether the session that it came from can be used again.
+    pub(super) fn leaves_session_whole(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Busy { .. } | Self::SlugTaken | Self::Changed | Self::AppliedBefore => true,
+            Self::Sealed(_) | Self::Malformed { .. } => true,
+            Self::Failed { source, .. } => leaves_session_whole(source),
+            _ => false,
+        }
+    }
+
+    /// Whether it is not known if the change was stored: it was on its way, and no answer came.
+    pub fn outcome_is_unknown(&self) -> bool {
+        match self {
+            Self::Unreachable { source: sqlx::Error::Io(error), .. } => {
+                !is(error, |r| matches!(r, NoSession::LastTry(_)))
+            }
+            Self::Unreachable { .. } | Self::Disk { .. } => true,
+            _ => false,
         }
     }
 
@@ -193,6 +229,8 @@ pub(super) enum Condition {
     ReadOnly,
     Busy,
     Unreachable,
+    /// An input or output error: what was written may not be there.
+    Disk,
     Corrupt,
 }
 
@@ -200,6 +238,9 @@ impl Condition {
     pub(super) fn of(error: &sqlx::Error) -> Option<Self> {
         let Some(database) = error.as_database_error() else {
             return match error {
+                sqlx::Error::Io(error) if is(error, |reason| matches!(reason, NoSession::ReadOnly)) => {
+                    Some(Self::ReadOnly)
+                }
                 sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
                     Some(Self::Unreachable)
                 }
@@ -210,6 +251,7 @@ impl Condition {
         match code.as_ref() {
             // PostgreSQL's are five characters (its manual, appendix A).
             "53100" => Some(Self::Full),
+            "58030" => Some(Self::Disk),
             "25006" => Some(Self::ReadOnly),
             "55P03" | "57014" | "40001" | "40P01" => Some(Self::Busy),
             "53300" | "57P01" | "57P02" | "57P03" | "57P05" => Some(Self::Unreachable),
@@ -220,10 +262,17 @@ impl Condition {
                 13 => Some(Self::Full),
                 8 | 14 => Some(Self::ReadOnly),
                 5 | 6 => Some(Self::Busy),
+                // SQLITE_IOERR
+                10 => Some(Self::Disk),
                 // SQLITE_CORRUPT, SQLITE_NOTADB
                 11 | 26 => Some(Self::Corrupt),
                 _ => None,
             },
         }
     }
+}
+
+/// Whether it is our own reason, and this one.
+pub(super) fn is(error: &std::io::Error, this: fn(&NoSession) -> bool) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(this)
 }

@@ -1,6 +1,6 @@
 //! Events: what an operator may want to read of one workspace's past. Bounded per workspace.
 
-use sqlx::{Any, Row, Transaction};
+use sqlx::{AnyConnection, Row};
 use time::OffsetDateTime;
 
 use super::{
@@ -25,14 +25,14 @@ pub struct NewEvent {
 }
 
 pub(super) async fn insert(
-    transaction: &mut Transaction<'_, Any>,
+    connection: &mut AnyConnection,
     workspace: WorkspaceId,
     event: &NewEvent,
     now: OffsetDateTime,
 ) -> Result<(), RegistryError> {
     let sequence: i64 =
         sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'events' RETURNING value")
-            .fetch_one(&mut **transaction)
+            .fetch_one(&mut *connection)
             .await
             .map_err(RegistryError::of(OPERATION))?;
     // PostgreSQL's text holds no NUL.
@@ -43,7 +43,7 @@ pub(super) async fn insert(
         .bind(event.reason)
         .bind(message)
         .bind(write_time(now))
-        .execute(&mut **transaction)
+        .execute(&mut *connection)
         .await
         .map_err(RegistryError::of(OPERATION))?;
     sqlx::query(
@@ -52,7 +52,7 @@ pub(super) async fn insert(
     )
     .bind(workspace.to_string())
     .bind(MAX_EVENTS)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map_err(RegistryError::of(OPERATION))?;
     Ok(())
@@ -66,9 +66,8 @@ impl Registry {
         event: &NewEvent,
         now: OffsetDateTime,
     ) -> Result<(), RegistryError> {
-        let mut transaction = self.writer.begin().await.map_err(RegistryError::of(OPERATION))?;
-        insert(&mut transaction, workspace, event, now).await?;
-        transaction.commit().await.map_err(RegistryError::of(OPERATION))
+        let work = async |connection: &mut AnyConnection| insert(connection, workspace, event, now).await;
+        self.writer.transaction(OPERATION, work).await
     }
 
     /// Events with a sequence above `after`, oldest first.

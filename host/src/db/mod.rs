@@ -12,9 +12,11 @@ mod instances;
 mod kept;
 mod logins;
 mod meta;
+mod operations;
 mod postgres;
 mod registry;
 mod revisions;
+mod sessions;
 mod sqlite;
 mod workspaces;
 
@@ -22,6 +24,7 @@ pub use data_dir::{DataDir, DataDirError};
 pub use error::{RegistryError, RegistryErrorKind};
 pub use events::{MAX_EVENTS, NewEvent};
 pub use instances::{InstanceRow, InstanceState};
+pub use operations::{Begun, MAX_REPLY, Operation, Reply};
 pub use registry::{Place, Registry};
 pub use workspaces::{DirectoryRow, MAX_GOOD, Progress, Retiring, StatusUpdate, WorkspaceRow};
 

@@ -2,13 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sqlx::{
-    AnyPool,
-    migrate::{MigrateError, Migrator},
-};
+use sqlx::migrate::{MigrateError, Migrator};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{RegistryError, error::Condition, postgres, sqlite};
+use super::{RegistryError, error::Condition, postgres, sessions::Sessions, sqlite};
 use crate::{identity::MasterKey, settings::PostgresUrl};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -27,8 +24,8 @@ pub enum Place {
 pub struct Registry {
     /// One connection. In a file there is one writer, and waiting in our own queue is fair where waiting for its lock is not; on
     /// a server it is the one that holds the daemon's lock.
-    pub(super) writer: AnyPool,
-    pub(super) reader: AnyPool,
+    pub(super) writer: Sessions,
+    pub(super) reader: Sessions,
     pub(super) master_key: Arc<MasterKey>,
 }
 
@@ -41,7 +38,7 @@ impl Registry {
             Place::Server(url) => postgres::open(url).await?,
         };
         let place = place.to_string();
-        MIGRATIONS.run(&writer).await.map_err(|error| match error {
+        writer.migrate(&MIGRATIONS).await.map_err(|error| match error {
             MigrateError::VersionMissing(version) => RegistryError::FromTheFuture { place: place.clone(), version },
             MigrateError::VersionMismatch(version) => RegistryError::Corrupt {
                 place: place.clone(),
@@ -53,7 +50,7 @@ impl Registry {
         Ok(Self { writer, reader, master_key })
     }
 
-    /// Closes both pools; what was committed is there, a file's write-ahead log is folded in, a server's lock is free.
+    /// Closes all sessions; what was committed is there, a file's write-ahead log is folded in, a server's lock is free.
     pub async fn close(&self) {
         self.reader.close().await;
         self.writer.close().await;

@@ -296,3 +296,50 @@ fn a_second_daemon_is_told_who_holds_the_data_directory() {
     std::fs::write(&file, "").expect("written");
     assert!(matches!(DataDir::open(&file), Err(DataDirError::Unusable { .. })));
 }
+
+#[tokio::test]
+async fn an_operation_is_found_by_its_key_and_changes_a_spec_once() {
+    on_both(async |dir, place| {
+        let registry = open_at(&dir, &place).await.expect("opened");
+        let acme = workspace("acme");
+        registry.insert_workspace(&acme, b"key").await.expect("stored");
+        let (key, request, now) = (Digest::of(b"key"), Digest::of(b"request"), acme.created_at);
+        let Begun::ToDo(operation) = registry.begin_operation(key, request, now).await.expect("begun") else {
+            panic!("nothing is known of it");
+        };
+        let again = registry.begin_operation(key, request, now).await.expect("found");
+        assert_eq!(again, Begun::ToDo(operation), "begun and not answered: the same one");
+        assert_eq!(registry.begin_operation(key, Digest::of(b"another"), now).await.expect("found"), Begun::Other);
+
+        let mut spec = acme.spec.clone();
+        spec.restarts = 1;
+        let write = |seen| Operation::within(Some(operation), registry.write_spec(acme.id, seen, &spec, now));
+        assert!(matches!(write(7).await, Err(RegistryError::Changed)), "another generation: nothing is noted either");
+        write(1).await.expect("written");
+        assert!(matches!(write(2).await, Err(RegistryError::AppliedBefore)));
+        let stored = registry.workspace(acme.id).await.expect("read").expect("there").workspace;
+        assert_eq!((stored.generation, stored.spec.restarts), (2, 1));
+
+        registry.forget_operation(key).await.expect("fine");
+        assert_eq!(
+            registry.begin_operation(key, request, now).await.expect("found"),
+            Begun::ToDo(operation),
+            "it stays"
+        );
+        let reply = Reply { status: 202, location: None, body: b"{\"a\":\"secret\"}".to_vec() };
+        registry.finish_operation(key, &reply).await.expect("kept");
+        assert_eq!(registry.begin_operation(key, request, now).await.expect("found"), Begun::Done(reply));
+        let stored: String =
+            sqlx::query_scalar("SELECT reply FROM operations").fetch_one(&registry.reader).await.expect("read");
+        assert!(!stored.contains("secret"), "sealed");
+
+        // A day later the next key's coming removes it.
+        let later = now + time::Duration::hours(25);
+        registry.begin_operation(Digest::of(b"other key"), request, later).await.expect("begun");
+        let left: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM operations").fetch_one(&registry.reader).await.expect("counted");
+        assert_eq!(left, 1);
+        registry.close().await;
+    })
+    .await;
+}

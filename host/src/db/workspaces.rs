@@ -1,11 +1,11 @@
 //! Rows of workspaces. Specs are written with a compare-and-set on the generation; statuses are the controller's alone.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use time::OffsetDateTime;
 
 use super::{
-    NewEvent, Registry, RegistryError,
+    NewEvent, Operation, Registry, RegistryError,
     registry::{read_id, read_json, read_time, write_json, write_time},
 };
 use crate::{
@@ -130,37 +130,53 @@ fn row(row: &AnyRow) -> Result<WorkspaceRow, RegistryError> {
 impl Registry {
     /// A new workspace with its signing key (PKCS#8, sealed here), or [`RegistryError::SlugTaken`].
     pub async fn insert_workspace(&self, workspace: &Workspace, signing_key: &[u8]) -> Result<(), RegistryError> {
+        match self.try_insert_workspace(workspace, signing_key).await {
+            // Once more: whatever became of the first session, it is over before the next one may write (a server's lock says so).
+            Err(error) if error.outcome_is_unknown() => {}
+            settled => return settled,
+        }
+        match self.try_insert_workspace(workspace, signing_key).await {
+            Err(RegistryError::SlugTaken) if self.workspace(workspace.id).await?.is_some() => Ok(()),
+            settled => settled,
+        }
+    }
+
+    async fn try_insert_workspace(&self, workspace: &Workspace, signing_key: &[u8]) -> Result<(), RegistryError> {
         const OPERATION: &str = "store the new workspace";
         let failed = RegistryError::of(OPERATION);
         let sealed = self.master_key.seal("signing key", signing_key)?;
-        let mut transaction = self.writer.begin().await.map_err(&failed)?;
-        sqlx::query(
-            "INSERT INTO workspaces (id, slug, owner, spec, generation, deleting, status, progress, attention, created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1, $8, $9)",
-        )
-        .bind(workspace.id.to_string())
-        .bind(workspace.slug.as_str())
-        .bind(workspace.owner.to_string())
-        .bind(write_json("spec", &workspace.spec)?)
-        .bind(workspace.generation)
-        .bind(write_json("status", &workspace.status)?)
-        .bind(write_json("progress", &Progress::default())?)
-        .bind(write_time(workspace.created_at))
-        .bind(write_time(workspace.updated_at))
-        .execute(&mut *transaction)
-        .await
-        .map_err(|error| match error.as_database_error() {
-            Some(e) if e.is_unique_violation() => RegistryError::SlugTaken,
-            _ => failed(error),
-        })?;
-        sqlx::query("INSERT INTO signing_keys (workspace_id, sealed, created_at) VALUES ($1, $2, $3)")
+        let (spec, status) = (write_json("spec", &workspace.spec)?, write_json("status", &workspace.status)?);
+        let progress = write_json("progress", &Progress::default())?;
+        let work = async |connection: &mut AnyConnection| {
+            sqlx::query(
+                "INSERT INTO workspaces (id, slug, owner, spec, generation, deleting, status, progress, attention, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1, $8, $9)",
+            )
             .bind(workspace.id.to_string())
-            .bind(sealed)
+            .bind(workspace.slug.as_str())
+            .bind(workspace.owner.to_string())
+            .bind(spec)
+            .bind(workspace.generation)
+            .bind(status)
+            .bind(progress)
             .bind(write_time(workspace.created_at))
-            .execute(&mut *transaction)
+            .bind(write_time(workspace.updated_at))
+            .execute(&mut *connection)
             .await
-            .map_err(RegistryError::of(OPERATION))?;
-        transaction.commit().await.map_err(RegistryError::of(OPERATION))
+            .map_err(|error| match error.as_database_error() {
+                Some(e) if e.is_unique_violation() => RegistryError::SlugTaken,
+                _ => failed(error),
+            })?;
+            sqlx::query("INSERT INTO signing_keys (workspace_id, sealed, created_at) VALUES ($1, $2, $3)")
+                .bind(workspace.id.to_string())
+                .bind(sealed)
+                .bind(write_time(workspace.created_at))
+                .execute(&mut *connection)
+                .await
+                .map_err(&failed)?;
+            Ok(())
+        };
+        self.writer.transaction(OPERATION, work).await
     }
 
     /// All, by slug.
@@ -244,7 +260,8 @@ impl Registry {
     }
 
     /// Writes a spec if the generation still is `seen`; the new generation is `seen + 1`. Otherwise
-    /// [`RegistryError::Changed`]: read again and decide again.
+    /// [`RegistryError::Changed`]: read again and decide again. [`RegistryError::AppliedBefore`]: the operation that this task works for
+    /// has done it.
     pub async fn write_spec(
         &self,
         id: WorkspaceId,
@@ -252,19 +269,53 @@ impl Registry {
         spec: &Spec,
         now: OffsetDateTime,
     ) -> Result<(), RegistryError> {
-        let done = sqlx::query(
-            "UPDATE workspaces SET spec = $1, generation = $2, attention = 1, updated_at = $3 \
-             WHERE id = $4 AND generation = $5 AND deleting = 0",
-        )
-        .bind(write_json("spec", spec)?)
-        .bind(seen + 1)
-        .bind(write_time(now))
-        .bind(id.to_string())
-        .bind(seen)
-        .execute(&self.writer)
-        .await
-        .map_err(RegistryError::of("store the change"))?;
-        if done.rows_affected() == 1 { Ok(()) } else { Err(RegistryError::Changed) }
+        match self.try_write_spec(id, seen, spec, now).await {
+            // Once more, as a new workspace is.
+            Err(error) if error.outcome_is_unknown() => {}
+            settled => return settled,
+        }
+        match self.try_write_spec(id, seen, spec, now).await {
+            Err(RegistryError::AppliedBefore) => Ok(()),
+            Err(RegistryError::Changed) => {
+                let found = self.workspace(id).await?.map(|row| row.workspace);
+                let ours = found.is_some_and(|found| found.generation == seen + 1 && found.spec == *spec);
+                if ours { Ok(()) } else { Err(RegistryError::Changed) }
+            }
+            settled => settled,
+        }
+    }
+
+    async fn try_write_spec(
+        &self,
+        id: WorkspaceId,
+        seen: i64,
+        spec: &Spec,
+        now: OffsetDateTime,
+    ) -> Result<(), RegistryError> {
+        const OPERATION: &str = "store the change";
+        let failed = RegistryError::of(OPERATION);
+        let spec = write_json("spec", spec)?;
+        let work = async |connection: &mut AnyConnection| {
+            if let Some(operation) = Operation::current()
+                && !operation.apply(connection).await.map_err(&failed)?
+            {
+                return Err(RegistryError::AppliedBefore);
+            }
+            let done = sqlx::query(
+                "UPDATE workspaces SET spec = $1, generation = $2, attention = 1, updated_at = $3 \
+                 WHERE id = $4 AND generation = $5 AND deleting = 0",
+            )
+            .bind(spec)
+            .bind(seen + 1)
+            .bind(write_time(now))
+            .bind(id.to_string())
+            .bind(seen)
+            .execute(connection)
+            .await
+            .map_err(&failed)?;
+            if done.rows_affected() == 1 { Ok(()) } else { Err(RegistryError::Changed) }
+        };
+        self.writer.transaction(OPERATION, work).await
     }
 
     /// Marks a workspace for deletion, with a generation of its own; with or without its database.
@@ -300,23 +351,26 @@ impl Registry {
     /// Writes what a step of the controller changed.
     pub async fn write_status(&self, update: StatusUpdate<'_>) -> Result<(), RegistryError> {
         const OPERATION: &str = "store the status";
-        let mut transaction = self.writer.begin().await.map_err(RegistryError::of(OPERATION))?;
         let StatusUpdate { id, status, progress, at_rest, events, now } = update;
-        sqlx::query(
-            "UPDATE workspaces SET status = $1, progress = $2, updated_at = $3, \
-             attention = CASE WHEN generation = $4 THEN 0 ELSE 1 END WHERE id = $5",
-        )
-        .bind(write_json("status", status)?)
-        .bind(write_json("progress", progress)?)
-        .bind(write_time(now))
-        .bind(at_rest.unwrap_or(-1))
-        .bind(id.to_string())
-        .execute(&mut *transaction)
-        .await
-        .map_err(RegistryError::of(OPERATION))?;
-        for event in events {
-            super::events::insert(&mut transaction, id, event, now).await?;
-        }
-        transaction.commit().await.map_err(RegistryError::of(OPERATION))
+        let (status, progress) = (write_json("status", status)?, write_json("progress", progress)?);
+        let work = async |connection: &mut AnyConnection| {
+            sqlx::query(
+                "UPDATE workspaces SET status = $1, progress = $2, updated_at = $3, \
+                 attention = CASE WHEN generation = $4 THEN 0 ELSE 1 END WHERE id = $5",
+            )
+            .bind(status)
+            .bind(progress)
+            .bind(write_time(now))
+            .bind(at_rest.unwrap_or(-1))
+            .bind(id.to_string())
+            .execute(&mut *connection)
+            .await
+            .map_err(RegistryError::of(OPERATION))?;
+            for event in events {
+                super::events::insert(connection, id, event, now).await?;
+            }
+            Ok(())
+        };
+        self.writer.transaction(OPERATION, work).await
     }
 }

@@ -31,6 +31,7 @@ mod metrics;
 mod noticed;
 mod observe;
 mod offer;
+mod operations;
 mod perform;
 mod queue;
 mod reconcile;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{shared::Shared, validate};
 use crate::{
     crashpoint,
-    db::{NewEvent, RegistryError, RegistryErrorKind},
+    db::{NewEvent, Operation, RegistryError, RegistryErrorKind},
     directory::Entry,
     driver::{LogPart, MAX_LOG_LINES},
     identity::SigningKey,
@@ -174,7 +174,8 @@ impl Workspaces {
         let (key, stored) =
             SigningKey::generate(issuer).map_err(|error| LifecycleError::Registry(error.to_string()))?;
         let workspace = Workspace {
-            id: WorkspaceId::generate(),
+            // Asked for again after its answer was lost, it is the same one.
+            id: Operation::current().map_or_else(WorkspaceId::generate, |operation| WorkspaceId(operation.0)),
             slug,
             owner,
             spec,
@@ -189,6 +190,11 @@ impl Workspaces {
             Ok(()) => {}
             Err(RegistryError::SlugTaken) => {
                 return Err(match self.get(&workspace.slug).await {
+                    // A second try of what the first one has made; the controller knows it from the registry.
+                    Ok(other) if other.id == workspace.id => {
+                        self.shared.look_at(other.id);
+                        return Ok(other);
+                    }
                     Ok(other) if other.deleting => LifecycleError::Deleting(workspace.slug),
                     _ => LifecycleError::Exists(workspace.slug),
                 });
@@ -271,6 +277,8 @@ impl Workspaces {
                     return Ok(Workspace { generation: generation + 1, updated_at: now, ..workspace });
                 }
                 Err(RegistryError::Changed) => continue,
+                // Asked for again after its answer was lost: it stands.
+                Err(RegistryError::AppliedBefore) => return self.get(slug).await,
                 Err(error) => return Err(error.into()),
             }
         }

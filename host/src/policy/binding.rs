@@ -77,6 +77,12 @@ pub struct Binding {
     /// What one call may use.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// Its signature, a file inside the policies folder; without it `<module>.sig`, or what the registry has.
+    #[serde(default)]
+    pub signature: Option<PathBuf>,
+    /// Its signature must be over the settings, too.
+    #[serde(default)]
+    pub signed_settings: bool,
     /// Whether an answer is remembered for the same inputs.
     #[serde(default = "yes")]
     pub memory: bool,
@@ -134,6 +140,7 @@ pub struct Next {
     module: Option<PathBuf>,
     settings: Option<toml::Table>,
     settings_files: Option<BTreeMap<String, PathBuf>>,
+    signature: Option<PathBuf>,
     class: Option<Class>,
     limits: Option<LimitSettings>,
     tests: Option<PathBuf>,
@@ -209,6 +216,21 @@ impl TierFile {
     }
 }
 
+impl TierFile {
+    /// A binding by its name: `router`, `authorizer`, `authorizer-2`, `renderer`.
+    pub fn binding(&self, name: &str) -> Option<(World, &Binding)> {
+        match name {
+            "router" => Some((World::Router, &self.router)),
+            "renderer" => Some((World::Renderer, &self.renderer)),
+            "authorizer" => self.authorizer.first().map(|binding| (World::Authorizer, binding)),
+            _ => {
+                let number: usize = name.strip_prefix("authorizer-")?.parse().ok()?;
+                self.authorizer.get(number.checked_sub(1)?).map(|binding| (World::Authorizer, binding))
+            }
+        }
+    }
+}
+
 // === impl Binding ===
 
 impl Binding {
@@ -225,6 +247,12 @@ impl Binding {
         tests
             .map(|tests| inside(folder, "tests", tests, "copy the cases beside the module or correct the path"))
             .transpose()
+    }
+
+    /// Where its own signature is, if it names one; also inside `folder`.
+    pub fn signature_path(&self, folder: &Path) -> Result<Option<PathBuf>, String> {
+        let advice = "make it with `orbitd policy sign --out` or correct the path";
+        self.signature.as_ref().map(|file| inside(folder, "signature", file, advice)).transpose()
     }
 
     /// Where the module is in a registry, if that is where it is.
@@ -268,6 +296,9 @@ impl Binding {
             module: next.module.clone().unwrap_or_else(|| self.module.clone()),
             settings: next.settings.clone().unwrap_or_else(|| self.settings.clone()),
             settings_files: next.settings_files.clone().unwrap_or_else(|| self.settings_files.clone()),
+            // Another module has another.
+            signature: next.signature.clone().or_else(|| self.signature.clone().filter(|_| next.module.is_none())),
+            signed_settings: self.signed_settings,
             class: next.class.unwrap_or(self.class),
             limits: next.limits.clone().unwrap_or_else(|| self.limits.clone()),
             memory: self.memory,

@@ -6,7 +6,7 @@ use super::{
     Isolation, Policies, PolicyOptions,
     remote::RemoteOptions,
     testing,
-    trust::{Envelope, PrivateKey, Statement},
+    trust::{Envelope, PrivateKey, Statement, settings_digest},
 };
 use crate::{ids::Digest, settings::DecisionLogSettings};
 
@@ -36,9 +36,16 @@ impl Signed {
     }
     fn sign(&self, module: &str, name: &str, world: &str, version: u64) {
         let digest = Digest::of(&fs::read(self.path(module)).expect("there"));
-        let statement = Statement { digest, name: name.into(), world: world.into(), version };
+        let statement = Statement { digest, name: name.into(), world: world.into(), version, settings: None };
         let envelope = serde_json::to_string(&Envelope::sign(&statement, &self.key)).expect("JSON");
         self.write(&format!("{module}.sig"), envelope);
+    }
+    /// The router with these settings, as `own.sig`.
+    fn sign_settings(&self, settings: &str, version: u64) {
+        let digest = Digest::of(&fs::read(self.path("r.wasm")).expect("there"));
+        let settings = Some(settings_digest(settings));
+        let statement = Statement { digest, name: "by-hand".into(), world: "router".into(), version, settings };
+        self.write("own.sig", serde_json::to_string(&Envelope::sign(&statement, &self.key)).expect("JSON"));
     }
     /// Another router, signed with this version.
     fn router(&self, reason: &str, version: u64) {
@@ -134,4 +141,81 @@ async fn a_strangers_signature_is_refused_even_where_none_is_required() {
     assert!(reason(&signed.open()).contains("[trust] has no keys"));
     signed.tier("keys = [\"ed25519:AAAA\"]\n");
     assert!(reason(&signed.open()).contains("no public key"));
+}
+
+#[tokio::test]
+async fn a_binding_that_demands_it_takes_only_settings_that_were_signed() {
+    let signed = Signed::new();
+    signed.router("one", 1);
+    let tier = |router: &str| {
+        signed.tier(&format!("keys = [\"{}\"]\n", signed.key.public()));
+        let text = fs::read_to_string(signed.path("pro.toml")).expect("there");
+        signed.write("pro.toml", text.replace("\"r.wasm\"", &format!("\"r.wasm\"\nsigned_settings = true\n{router}")));
+    };
+    let bound = "signature = \"own.sig\"\nsettings = { limit = 3 }\nsettings_files = { policy = \"p.rego\" }";
+    signed.write("p.rego", "allow if false");
+    tier(bound);
+    signed.sign_settings(r#"{"policy": "allow if false", "limit": 3}"#, 5);
+    let policies = signed.open();
+    assert_eq!(reason(&policies), "");
+    let status = serde_json::to_value(policies.status()).expect("JSON");
+    assert_eq!(status["tiers"][0]["policies"][0]["signed"]["settings"], true, "{status}");
+
+    let said = async |policies: &Arc<Policies>| {
+        policies.reload().await.expect("it looks");
+        reason(policies)
+    };
+    // Who writes the folder and has no key: another text, other settings, an older text with its own signature, no signature.
+    signed.write("p.rego", "allow if true");
+    assert!(said(&policies).await.contains("for other settings"));
+    signed.sign_settings(r#"{"policy": "allow if true", "limit": 3}"#, 4);
+    assert!(said(&policies).await.contains("version 4 of by-hand is older than version 5"));
+    signed.sign_settings(r#"{"policy": "allow if true", "limit": 3}"#, 5);
+    assert!(said(&policies).await.contains("with other settings"));
+    signed.sign_settings(r#"{"policy": "allow if true", "limit": 3}"#, 6);
+    assert_eq!(said(&policies).await, "", "the text of someone with a key");
+    tier(&bound.replace("limit = 3", "limit = 4"));
+    assert!(said(&policies).await.contains("for other settings"));
+    tier(&bound.replace("signature = \"own.sig\"\n", ""));
+    assert!(said(&policies).await.contains("must be signed, too"), "the module's own signature is not enough");
+    fs::remove_file(signed.path("own.sig")).expect("removed");
+    tier(bound);
+    assert!(said(&policies).await.contains("signature own.sig does not exist"));
+}
+
+#[tokio::test]
+async fn going_back_needs_a_key_that_is_trusted_now() {
+    let signed = Signed::new();
+    let trusting = |keys: &[&PrivateKey]| {
+        let keys: Vec<String> = keys.iter().map(|key| format!("\"{}\"", key.public())).collect();
+        signed.tier(&format!("keys = [{}]\n", keys.join(", ")));
+    };
+    let stolen = PrivateKey::generate(&signed.dir.path().join("stolen")).expect("made");
+    let with = |key: &PrivateKey, reason: &str, version: u64| {
+        let module = testing::router(404, reason);
+        let (name, world) = ("by-hand".to_owned(), "router".to_owned());
+        let statement = Statement { digest: Digest::of(&module), name, world, version, settings: None };
+        signed.write("r.wasm", module);
+        signed.write("r.wasm.sig", serde_json::to_string(&Envelope::sign(&statement, key)).expect("JSON"));
+    };
+    with(&stolen, "old", 1);
+    trusting(&[&signed.key, &stolen]);
+    let policies = signed.open();
+    with(&signed.key, "new", 2);
+    assert!(policies.reload().await.expect("it looks").swapped);
+    // While the key is trusted the way back is open, although the version is older.
+    policies.roll_back("pro", "router", None).await.expect("back");
+    let serves = |policies: &Policies| {
+        let status = serde_json::to_value(policies.status()).expect("JSON");
+        status["tiers"][0]["policies"][0]["digest"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(serves(&policies), Digest::of(&testing::router(404, "old")).to_string());
+    policies.resume("pro", "router").await.expect("forward again");
+
+    trusting(&[&signed.key]);
+    policies.reload().await.expect("it looks");
+    let refused = policies.roll_back("pro", "router", None).await.expect_err("its key is out").to_string();
+    assert!(refused.contains("can't be gone back to") && refused.contains("none of the tier's keys"), "{refused}");
+    assert_eq!(serves(&policies), Digest::of(&testing::router(404, "new")).to_string());
+    assert!(!policies.reload().await.expect("it looks").swapped && reason(&policies).is_empty(), "nothing was noted");
 }

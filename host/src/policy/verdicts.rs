@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{
     Policies,
-    rollout::{Refusal, RolloutEvent, Which, Why},
+    rollout::{Record, Refusal, RolloutEvent, Which, Why},
     store::{Loading, blocking},
 };
 use crate::ids::Digest;
@@ -131,6 +131,12 @@ impl Policies {
                 ("resumed", None)
             }
         };
+        // Before it is noted: a note that no load can follow would keep the tier from loading at all.
+        let back = |record: &Record| record.instead().map(|kept| kept.id);
+        if let Some(kept) = record.instead().filter(|_| back(&record) != back(&before)) {
+            let checked = loading.loader.may_come_back(tier, binding, kept);
+            checked.map_err(|why| RolloutError::Refused(format!("{tier} {binding}: nothing is changed: {why}")))?;
+        }
         loading.loader.ledger().set(tier, binding, record);
         let event = RolloutEvent {
             at,

@@ -37,6 +37,11 @@ pub enum ProvisionCause {
         /// How long it had.
         seconds: u64,
     },
+    /// Its certificate is not accepted, or it has none.
+    #[error(
+        "no encrypted connection to PostgreSQL ({0}); mend the server's certificate, or sslmode and sslrootcert of `provisioner.postgres.url`"
+    )]
+    Tls(String),
     /// It does not let orbitd in.
     #[error("PostgreSQL refuses orbitd's own login ({0}); mend `provisioner.postgres.url` or the role's password")]
     LoginRefused(String),
@@ -89,14 +94,7 @@ pub enum ProvisionCause {
 impl ProvisionError {
     /// Whether another try may end better without anybody's help.
     pub fn may_pass(&self) -> bool {
-        matches!(
-            self.cause,
-            ProvisionCause::Unreachable { .. }
-                | ProvisionCause::Slow { .. }
-                | ProvisionCause::Connections(_)
-                | ProvisionCause::ReadOnly
-                | ProvisionCause::Full
-        )
+        self.cause.may_pass()
     }
 
     /// For a condition: CamelCase, from a closed set.
@@ -106,6 +104,7 @@ impl ProvisionError {
             ProvisionCause::File(_) | ProvisionCause::Failed(_) | ProvisionCause::NoLogin => "ProvisioningFailed",
             ProvisionCause::Unreachable { .. } => "DatabaseUnreachable",
             ProvisionCause::Slow { .. } => "DatabaseSlow",
+            ProvisionCause::Tls(_) => "DatabaseTlsRefused",
             ProvisionCause::LoginRefused(_) => "DatabaseLoginRefused",
             ProvisionCause::Connections(_) => "DatabaseConnectionsUsedUp",
             ProvisionCause::ReadOnly => "DatabaseReadOnly",
@@ -116,5 +115,15 @@ impl ProvisionError {
             ProvisionCause::Tampered { .. } => "DatabaseRoleTampered",
             ProvisionCause::Budget(_) => "DatabaseBudget",
         }
+    }
+}
+
+impl ProvisionCause {
+    /// Whether another try may end better without anybody's help.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Slow { .. } | Self::Connections(_) | Self::ReadOnly | Self::Full
+        )
     }
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// Bytes of a file that holds an address.
 const MAX_FILE: u64 = 8 << 10;
+/// Servers that one address may name.
+const MAX_HOSTS: usize = 8;
 
 /// `postgres://user:password@host:port/database?sslmode=verify-full`. Shown without password and parameters, whoever shows it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -95,6 +97,32 @@ impl PostgresUrl {
         &self.0
     }
 
+    /// One address per server that it names, in their order, at most [`MAX_HOSTS`]: `…@a:5432,b:5433/…` or `?host=a,b&port=5432,5433`, as
+    /// libpq has it. With passwords.
+    pub fn hosts(&self) -> Vec<String> {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("postgres", &self.0));
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let many = |text: &str| text.split(',').map(str::to_owned).take(MAX_HOSTS).collect::<Vec<_>>();
+        let (user, place) =
+            place.rsplit_once('@').map_or((String::new(), place), |(user, at)| (format!("{user}@"), at));
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+        let Some(listed) = parameter("host").filter(|hosts| hosts.contains(',')) else {
+            let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+            return many(hosts).iter().map(|host| format!("{scheme}://{user}{host}/{database}{query}")).collect();
+        };
+        let ports = parameter("port").map(many).unwrap_or_default();
+        let others: Vec<&str> =
+            query.split('&').filter(|pair| !pair.starts_with("host=") && !pair.starts_with("port=")).collect();
+        let others = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+        let one = |(i, host): (usize, &String)| {
+            let port = ports.get(i).or(ports.first()).map(|port| format!(":{port}")).unwrap_or_default();
+            // A socket's directory stands there, too.
+            format!("{scheme}://{user}{}{port}/{database}{others}", host.replace('/', "%2F"))
+        };
+        many(listed).iter().enumerate().map(one).collect()
+    }
+
     /// For people: without password and parameters.
     pub fn shown(&self) -> String {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("postgres", &self.0));
@@ -132,6 +160,21 @@ impl fmt::Debug for PostgresUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_may_name_several_servers() {
+        let hosts = |text: &str| PostgresUrl::try_from(text.to_owned()).expect("one").hosts();
+        assert_eq!(
+            hosts("postgres://u:p%40@db:5432/r?sslmode=require"),
+            ["postgres://u:p%40@db:5432/r?sslmode=require"]
+        );
+        assert_eq!(hosts("postgres://u:p@a:1,b/r"), ["postgres://u:p@a:1/r", "postgres://u:p@b/r"]);
+        assert_eq!(hosts("postgres://[::1]:1,b/r?x=y"), ["postgres://[::1]:1/r?x=y", "postgres://b/r?x=y"]);
+        let listed = hosts("postgres://u:p@/r?host=a,b&port=1,2&sslmode=disable");
+        assert_eq!(listed, ["postgres://u:p@a:1/r?sslmode=disable", "postgres://u:p@b:2/r?sslmode=disable"]);
+        assert_eq!(hosts("postgres:///r?host=/run/pg"), ["postgres:///r?host=/run/pg"]);
+        assert_eq!(hosts(&format!("postgres://{}/r", vec!["a"; 50].join(","))).len(), MAX_HOSTS);
+    }
 
     #[test]
     fn an_address_is_never_shown_with_its_password() {

@@ -111,6 +111,50 @@ impl Server {
         server
     }
 
+    /// A standby of this one, which follows it until it is [`Server::promote`]d.
+    ///
+    /// # Panics
+    /// If it can't be made or does not start.
+    pub fn standby(&self) -> Self {
+        let dir = tempfile::Builder::new().prefix("orbitd-postgres-").tempdir().expect("a directory").keep();
+        if let Some((uid, gid)) = self.user {
+            chown(&dir, Some(uid), Some(gid)).expect("its owner is changed");
+        }
+        let janitor = janitor(&self.programs, &dir, self.user);
+        let standby = Self { port: free_port(), dir, programs: self.programs.clone(), user: self.user, janitor };
+        let data = standby.dir.join("data").to_str().expect("a plain path").to_owned();
+        let from = format!("host=127.0.0.1 port={} user=postgres password={PASSWORD}", self.port);
+        standby.must("pg_basebackup", &["-D", &data, "-d", &from, "-R", "-X", "stream", "-c", "fast", "--no-sync"]);
+        standby.up();
+        standby
+    }
+
+    /// Makes a standby a primary; returns when it takes changes.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn promote(&self) {
+        let data = self.dir.join("data");
+        self.must("pg_ctl", &["-D", data.to_str().unwrap_or_default(), "-w", "-t", "60", "promote"]);
+    }
+
+    /// A folder of the server's own, for files that its settings name.
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Gives a file to the user that the server runs as, readable for nobody else.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub fn take_over(&self, file: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("changed");
+        if let Some((uid, gid)) = self.user {
+            chown(file, Some(uid), Some(gid)).expect("its owner is changed");
+        }
+    }
+
     /// Starts it (again) on its port.
     ///
     /// # Panics

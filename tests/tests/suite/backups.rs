@@ -195,6 +195,42 @@ async fn a_tier_s_schedule_makes_backups_and_keeps_so_many() {
 }
 
 #[tokio::test]
+async fn backups_before_a_restore_are_kept_so_many_and_never_the_one_that_is_wanted() {
+    let mut daemon = Setup::echo().prepare();
+    let tier = daemon.read_policy("pro.toml") + "\n[backup]\nkeep_before = 2\n";
+    daemon.write_policy("pro.toml", tier);
+    daemon.write_workspace("acme", TOML, &[]);
+    daemon.start().await;
+    let admin = daemon.admin();
+    admin.running("acme").await;
+    sqlite(&daemon, "acme", "CREATE TABLE entities (name TEXT)");
+    let asked = text(&cli(&daemon, &["backup", "create", "acme"])["id"]);
+    let of = async |reason: &str| -> Vec<String> {
+        let list = admin.get("/v1/backups?slug=acme").await.expect(200).json();
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().filter(|item| item["reason"] == reason).map(|item| text(&item["id"])).collect()
+    };
+    let mut from = asked.clone();
+    let mut oldest = String::new();
+    for round in 0..5 {
+        cli(&daemon, &["backup", "restore", "acme", &from, "--yes"]);
+        let kept = of("before-restore").await;
+        // The third is made while the first is what is to be restored: that one stays until another restore is done.
+        let most = if matches!(round, 2 | 3) { 3 } else { 2 };
+        assert!(kept.len() <= most, "round {round}: {kept:?}");
+        if round == 0 {
+            oldest = kept[0].clone();
+        }
+        from = if round == 1 { oldest.clone() } else { asked.clone() };
+        if round == 2 {
+            assert!(kept.contains(&oldest), "{oldest} was wanted: {kept:?}");
+        }
+    }
+    assert!(!of("before-restore").await.contains(&oldest), "it is old, and nobody wants it");
+    assert_eq!(of("asked").await, [asked], "what someone asked for stays");
+}
+
+#[tokio::test]
 async fn a_bucket_holds_backups_as_a_directory_does() {
     let address = world::free_address();
     let s3 = format!(

@@ -152,3 +152,43 @@ async fn an_attacker_without_a_key_changes_nothing() {
     push(&old, "3");
     serves(&daemon, "the old module, signed anew, to serve", &old).await;
 }
+
+/// Where the text is the policy, whoever can write the folder and has no key can't change it.
+#[tokio::test]
+async fn a_text_that_must_be_signed_is_not_swapped() {
+    const LET_IN: &str = "package access\n\ndefault allow := false\nallow if \"developer\" in input.roles\n";
+    let daemon = Setup::echo().workspace("acme", "tier = \"pro\"\n", &[]).start().await;
+    let public = orbitd(&daemon, &["policy", "keygen", "--out", "policy.key"]);
+    let sign = |text: &str, version: &str| {
+        daemon.write_policy("access.rego", text);
+        let text = ["--settings-file", "policy=policies/access.rego", "--out", "policies/access.rego.sig"];
+        let sign = ["policy", "sign", "policies/modules/rego.wasm", "--key", "policy.key", "--signed-version", version];
+        orbitd(&daemon, &[&sign[..], &text].concat())
+    };
+    for module in ["route-plugins", "render-app-config"] {
+        orbitd(&daemon, &["policy", "sign", &format!("policies/modules/{module}.wasm"), "--key", "policy.key"]);
+    }
+    assert!(sign(LET_IN, "1").contains("settings sha256:"));
+    let mut table: toml::Table = daemon.read_policy("pro.toml").parse().expect("a tier's TOML");
+    let binding = "[[authorizer]]\nmodule = \"modules/rego.wasm\"\nsettings_files = { policy = \"access.rego\" }\n\
+                   signature = \"access.rego.sig\"\nsigned_settings = true\n";
+    table.extend(format!("{binding}[trust]\nkeys = [{public:?}]\n").parse::<toml::Table>().expect("TOML"));
+    daemon.write_policy("pro.toml", toml::to_string(&table).expect("written"));
+    let rego =
+        |tier: &Value| tier["policies"][1]["policy"] == "rego" && tier["policies"][1]["signed"]["settings"] == true;
+    pro(&daemon, "the signed text to serve", |tier, _| tier["refused"].is_null() && rego(tier)).await;
+    let token = daemon.token(&["acme"]);
+    daemon.get("acme", TARGET, Some(&token)).await.expect(200);
+
+    let shut = LET_IN.replace("developer", "nobody");
+    daemon.write_policy("access.rego", &shut);
+    refused(&daemon, &["rego.wasm", "its signature is for other settings"]).await;
+    daemon.get("acme", TARGET, Some(&token)).await.expect(200);
+    sign(&shut, "2");
+    pro(&daemon, "the text that someone with a key signed", |tier, _| tier["refused"].is_null() && rego(tier)).await;
+    wait::until("the new text to decide", seconds(30), || async {
+        let status = daemon.get("acme", TARGET, Some(&token)).await.status.as_u16();
+        if status == 403 { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+}

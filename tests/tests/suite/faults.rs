@@ -77,6 +77,86 @@ async fn a_full_disk_refuses_changes_by_name_and_traffic_goes_on() {
     daemon.terminate();
 }
 
+/// `strace` on a running daemon, which fails these system calls on one file until the value is dropped.
+struct Injected(std::process::Child);
+
+impl Injected {
+    fn on(daemon: &orbitd_tests::Daemon, file: &Path, calls: &str, error: &str) -> Option<Self> {
+        let said = daemon.dir.join("strace");
+        let child = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={calls}:error={error}"), "-P"])
+            .arg(file)
+            .args(["-p", &daemon.pid().to_string()])
+            .stderr(fs::File::create(&said).expect("made"))
+            .spawn()
+            .expect("strace is installed (`make services`)");
+        let mut injected = Self(child);
+        let traced = wait::until_blocking(seconds(30), || {
+            let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap_or_default();
+            let attached = status.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"));
+            let ended = injected.0.try_wait().ok().flatten().is_some();
+            (attached || ended).then_some(attached)
+        });
+        if traced == Some(true) {
+            return Some(injected);
+        }
+        eprintln!("not run: tracing is not allowed here ({})", fs::read_to_string(said).unwrap_or_default().trim());
+        None
+    }
+}
+
+impl Drop for Injected {
+    fn drop(&mut self) {
+        // It lets go of what it traces.
+        processes::signal_if_alive(self.0.id(), Signal::TERM);
+        let _ = wait::until_blocking(seconds(10), || self.0.try_wait().ok().flatten());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_under_the_registry_is_named_and_nothing_is_lost() {
+    let mut daemon = Setup::echo().workspace("acme", "tier = \"pro\"\n", &[]).start().await;
+    let boot = boot_id(&daemon, "acme").await;
+    let file = daemon.dir.join("data/registry.sqlite");
+    let wal = daemon.dir.join("data/registry.sqlite-wal");
+    let new = |slug: &str| json!({"slug": slug, "tier": "free"});
+    daemon.admin().post("/v1/workspaces", new("before")).await.expect(201);
+    for (calls, error, said) in [
+        ("pwrite64", "EIO", "the disk of the registry fails"),
+        ("fdatasync,fsync", "EIO", "the disk of the registry fails"),
+        ("pwrite64", "ENOSPC", "the disk of the registry is full"),
+    ] {
+        let Some(injected) = Injected::on(&daemon, &wal, calls, error) else { return };
+        let refused = daemon.admin().post("/v1/workspaces", new("late")).await;
+        assert_eq!(refused.status, 503, "{error}: {}", refused.text());
+        assert!(refused.text().contains(said), "{error}: {}", refused.text());
+        daemon.get("acme", "/who", Some(&daemon.token(&["acme"]))).await.expect(200);
+        daemon.admin().get("/v1/workspaces/before").await.expect(200);
+        drop(injected);
+    }
+    let log = daemon.log_tail(10_000);
+    let named =
+        log.lines().any(|line| line.contains("the registry fails") && line.contains(&file.display().to_string()));
+    assert!(named, "the log names the file: {log}");
+    wait::until("the change to be taken", seconds(30), || async {
+        let reply = daemon.admin().post("/v1/workspaces", new("late")).await;
+        if reply.status == 201 { Ok(()) } else { Err(reply.text()) }
+    })
+    .await;
+    daemon.admin().running("late").await;
+    // What was refused is not there, what was answered is, and a start finds the file whole.
+    daemon.terminate();
+    daemon.start().await;
+    let list = daemon.admin().get("/v1/workspaces").await.expect(200).json();
+    let slugs: Vec<_> = list["items"].as_array().expect("a list").iter().map(|item| item["slug"].to_string()).collect();
+    assert_eq!(slugs, ["\"acme\"", "\"before\"", "\"late\""]);
+    daemon.admin().running("acme").await;
+    assert_eq!(boot_id(&daemon, "acme").await, boot, "the instance lived through it");
+}
+
 #[tokio::test]
 async fn no_descriptors_left_sheds_load_and_passes() {
     let daemon = Setup::echo().workspace("acme", "tier = \"pro\"\n", &[]).start().await;

@@ -132,6 +132,8 @@ async fn a_burst_at_a_policy_that_was_slow_waits_and_is_answered_whole() {
     free.insert("router".to_owned(), router.into());
     daemon.write_policy("free.toml", toml::to_string(&free).expect("written"));
     daemon.start().await;
+    // It listens before the source's first listing is applied.
+    daemon.admin().running("evil").await;
     let daemon = Arc::new(daemon);
     // Not a member: the authorizer's 403 shows that the router has decided, and no instance is asked a thousand times.
     let token = daemon.token(&["acme"]);

@@ -30,6 +30,9 @@ pub struct Args {
     pub shipped: bool,
 }
 
+pub(crate) use rust::toolchain;
+pub(crate) use tools::virtual_environment;
+
 /// Builds a group's modules into a folder.
 type Build = Box<dyn Fn(&Path) -> Result<()>>;
 

@@ -92,7 +92,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The compiler to use; installs Debian's where that is allowed, and else says how.
-fn toolchain() -> Result<Toolchain> {
+pub(crate) fn toolchain() -> Result<Toolchain> {
     if let Some(toolchain) = Toolchain::find() {
         return Ok(toolchain);
     }

@@ -39,16 +39,21 @@ pub fn python() -> Result<()> {
     if target.join("bin/componentize-py").is_file() {
         return Ok(());
     }
+    println!("guests: installing {} {} into the cache (once; 70 MB)", python::PACKAGE, python::VERSION);
+    virtual_environment(&target, &paths::root().join("guests/python/requirements.txt"))
+}
+
+/// Makes a folder into a virtual environment with what `requirements` name, under the hashes that it has.
+pub(crate) fn virtual_environment(target: &Path, requirements: &Path) -> Result<()> {
     if !has_venv() {
         services::apt(&["python3", "python3-venv"])?;
     }
-    println!("guests: installing {} {} into the cache (once; 70 MB)", python::PACKAGE, python::VERSION);
     // A virtual environment names its own place: it can't be made elsewhere and moved.
-    install_in_place(&target, |folder| {
+    install_in_place(target, |folder| {
         paths::run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let mut pip = Command::new(folder.join("bin/pip"));
         pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-        pip.arg("--require-hashes").arg("--requirement").arg(paths::root().join("guests/python/requirements.txt"));
+        pip.arg("--require-hashes").arg("--requirement").arg(requirements);
         paths::run(&mut pip)
     })
 }

@@ -1,5 +1,6 @@
 'use strict';
 // Backstage's own framework, loaded first (about half of the loading time), and how an instance's backend is put together.
+const path = require('node:path');
 const { createBackend } = require('@backstage/backend-defaults');
 const { coreServices, createServiceFactory } = require('@backstage/backend-plugin-api');
 const { rootHttpRouterServiceFactory } = require('@backstage/backend-defaults/rootHttpRouter');
@@ -7,6 +8,11 @@ const { answerBootChallenge } = require('./boot-challenge');
 const { Failure, oneLine } = require('./failure');
 const { listenBehindDoor, listenNowhere } = require('./listen');
 const { createRootLogger } = require('./logger');
+const { appSchema, shareApiSchema } = require('./schemas');
+
+const ROOT = path.resolve(__dirname, '../../..');
+
+shareApiSchema();
 
 /** What an instance loads only once it starts: the database drivers. A waiting process does it ahead. */
 function warmUp() {
@@ -33,6 +39,7 @@ function build({ config, start, features, rehearsal = false }) {
       applyDefaults();
     },
   }));
+  backend.add(appSchema(ROOT));
   for (const feature of features) backend.add(feature);
   return backend;
 }

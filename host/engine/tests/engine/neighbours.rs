@@ -4,7 +4,10 @@ use std::{
     pin::pin,
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::{Context, Poll, Waker},
     thread,
@@ -36,7 +39,13 @@ fn limits(budget_ms: u64) -> Limits {
 fn a_tier_that_takes_all_its_sandboxes_leaves_the_others_theirs() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let compiler = compiler();
-    let slots = Arc::new(Slots::of(4, |work| work()));
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let slots = Arc::new(Slots::of(4, |work| {
+        MOST.fetch_max(RUNNING.fetch_add(1, SeqCst) + 1, SeqCst);
+        work();
+        RUNNING.fetch_sub(1, SeqCst);
+    }));
     let hog = load(&compiler, LOOP, Terms { settings: "{}", limits: limits(50), slots });
     let good = load(&compiler, &[], terms(LIMITS));
     let mut turns: Vec<_> = (0..4).map(|_| at_once(hog.turn()).expect("its share")).collect();
@@ -57,6 +66,9 @@ fn a_tier_that_takes_all_its_sandboxes_leaves_the_others_theirs() {
     });
     let ends = [CallErrorKind::Timeout, CallErrorKind::Unavailable];
     assert!(outcomes.iter().all(|kind| ends.contains(kind)), "{outcomes:?}");
+    // It was known to be slow by then: more at once than there are cores would only take from others.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    assert!((1..=cores).contains(&MOST.load(SeqCst)), "{} slow calls at once on {cores} cores", MOST.load(SeqCst));
 }
 
 /// A policy that was slow once does not run on its caller's thread again before it has been quick for a while.

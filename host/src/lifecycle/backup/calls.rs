@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use super::{FailedBackup, TakeError, take::take};
 use crate::{
     backup::BackupError,
+    db::Operation,
     ids::{BackupId, Slug},
     lifecycle::{LifecycleError, Workspaces},
     model::{Backup, BackupReason, DesiredState, Owner, Restore, Spec, Workspace},
@@ -38,10 +39,18 @@ impl Workspaces {
         if !row.is_some_and(|row| row.progress.has_database) {
             return Err(LifecycleError::Invalid(format!("the workspace {slug} has no database yet; try again later")));
         }
-        if self.shared.backups.known(workspace.id).running.is_some() {
+        // Asked for again after its answer was lost, it is the same one.
+        let id = Operation::current().map_or_else(BackupId::generate, |operation| BackupId(operation.0));
+        let running = self.shared.backups.known(workspace.id).running;
+        if Operation::current().is_some()
+            && (running == Some(id) || self.shared.backups.store.get(slug, id).await.is_ok())
+        {
+            return Ok(id);
+        }
+        if running.is_some() {
             return Err(LifecycleError::Busy(format!("a backup of {slug} is being made already; wait for it")));
         }
-        let (shared, id) = (self.shared.clone(), BackupId::generate());
+        let shared = self.shared.clone();
         // Its outcome is an event, and in the list.
         tokio::spawn(async move { take(&shared, workspace.id, id, BackupReason::Asked).await.map(|_| ()) });
         Ok(id)
@@ -86,6 +95,7 @@ impl Workspaces {
                 backup.database
             )));
         }
+        let _spared = self.shared.backups.spare(id);
         let wish = Restore { from: from.clone(), backup: id, asked_at: OffsetDateTime::now_utc() };
         match self.get(slug).await {
             Ok(workspace) => {

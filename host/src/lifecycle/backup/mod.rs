@@ -12,7 +12,7 @@ mod take;
 mod upgrade;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -40,6 +40,8 @@ pub(super) struct Backups {
     scratch: PathBuf,
     turns: Semaphore,
     known: Mutex<HashMap<WorkspaceId, Known>>,
+    /// Restores from these were asked for, and no spec says so yet.
+    asked_for: Mutex<Vec<BackupId>>,
 }
 
 /// What this daemon knows of one workspace's backups.
@@ -84,6 +86,21 @@ pub(super) enum TakeError {
 /// A directory of our own for one backup or restore; gone with this value, whatever happened.
 struct Scratch(PathBuf);
 
+/// A backup that is not removed as old.
+struct Spared<'a> {
+    id: BackupId,
+    among: &'a Mutex<Vec<BackupId>>,
+}
+
+impl Drop for Spared<'_> {
+    fn drop(&mut self) {
+        let mut all = self.among.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(position) = all.iter().position(|id| *id == self.id) {
+            all.swap_remove(position);
+        }
+    }
+}
+
 // === impl Backups ===
 
 impl Backups {
@@ -93,7 +110,13 @@ impl Backups {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok(Self { store, scratch, turns: Semaphore::new(AT_ONCE), known: Mutex::default() })
+        Ok(Self {
+            store,
+            scratch,
+            turns: Semaphore::new(AT_ONCE),
+            known: Mutex::default(),
+            asked_for: Mutex::default(),
+        })
     }
 
     /// What is known of one workspace.
@@ -108,6 +131,16 @@ impl Backups {
     /// Forgets a workspace that is gone; its backups stay.
     pub fn forget(&self, id: WorkspaceId) {
         self.lock().remove(&id);
+    }
+
+    fn being_asked_for(&self) -> HashSet<BackupId> {
+        self.asked_for.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// Keeps a backup from being removed as old until the value that comes back is dropped.
+    fn spare(&self, id: BackupId) -> Spared<'_> {
+        self.asked_for.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        Spared { id, among: &self.asked_for }
     }
 
     fn scratch(&self, name: &str) -> Result<Scratch, TakeError> {

@@ -1,6 +1,6 @@
 //! Makes one backup: dump, spec and revision; parts, then the manifest; then old ones go.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use time::OffsetDateTime;
 
@@ -10,7 +10,7 @@ use crate::{
     db::{DataDir, NewEvent, WorkspaceRow},
     ids::{BackupId, WorkspaceId},
     lifecycle::shared::Shared,
-    model::{Backup, BackupReason, Login, Workspace},
+    model::{Backup, BackupReason, BackupRules, Login, Workspace},
     provisioner::Site,
 };
 
@@ -132,25 +132,44 @@ async fn make(
     Ok(backup)
 }
 
-/// Removes scheduled backups beyond the tier's number, and what unfinished ones have left. The new backup counts whatever becomes
-/// of this.
+/// Removes backups beyond the tier's numbers, and what unfinished ones have left; never one that a restore is to come from. The new
+/// backup counts whatever becomes of this.
 async fn prune(shared: &Shared, workspace: &Workspace, newest: BackupId) {
-    let keep = shared.policies.snapshot().tier(&workspace.spec.tier).map(|tier| tier.rules().backup.keep);
+    let rules = shared.policies.snapshot().tier(&workspace.spec.tier).map(|tier| tier.rules().backup.clone());
     let store = &shared.backups.store;
     let pruned = async {
         let whole = store.list(Some(&workspace.slug)).await?;
-        let scheduled =
-            whole.iter().filter(|one| one.reason == BackupReason::Schedule && one.workspace == workspace.id);
-        if let Some(keep) = keep {
-            for old in scheduled.skip(usize::try_from(keep.max(1)).unwrap_or(usize::MAX)) {
+        let surplus = rules.map(|rules| surplus(&rules, workspace.id, &whole)).unwrap_or_default();
+        if !surplus.is_empty() {
+            let wanted = wanted(shared).await?;
+            for old in surplus.iter().filter(|old| !wanted.contains(&old.id)) {
                 store.delete(&old.slug, old.id).await?;
             }
         }
-        store.sweep(&workspace.slug, newest).await
+        store.sweep(&workspace.slug, newest).await?;
+        Ok::<_, TakeError>(())
     };
     if let Err(error) = pruned.await {
         tracing::warn!(workspace = %workspace.slug, %error, "old backups could not be removed; the next one tries again");
     }
+}
+
+/// Those beyond the rules' numbers, of `all` of a name, the newest first. Backups of an earlier workspace of the name are not this one's.
+fn surplus<'a>(rules: &BackupRules, workspace: WorkspaceId, all: &'a [Backup]) -> Vec<&'a Backup> {
+    use BackupReason::{BeforeRestore, BeforeUpgrade, Schedule};
+    let of = |reason| {
+        let own = all.iter().filter(move |one| one.reason == reason && one.workspace == workspace);
+        own.skip(rules.kept_of(reason).unwrap_or(usize::MAX))
+    };
+    [Schedule, BeforeUpgrade, BeforeRestore].into_iter().flat_map(of).collect()
+}
+
+/// Backups that a restore is to come from: asked for just now, or noted in a spec.
+async fn wanted(shared: &Shared) -> Result<HashSet<BackupId>, TakeError> {
+    let mut wanted = shared.backups.being_asked_for();
+    let specs = shared.registry.workspaces().await?;
+    wanted.extend(specs.iter().filter_map(|workspace| workspace.spec.restore.as_ref().map(|wish| wish.backup)));
+    Ok(wanted)
 }
 
 /// The login of a workspace's database, where there is one.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, Time};
 
+use crate::model::BackupReason;
+
 /// When backups are made of the tier's workspaces, and how long they are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,9 @@ pub struct BackupRules {
     pub keep: u32,
     /// Before a workspace moves to another distribution, it is backed up; without that it does not move.
     pub before_upgrade: bool,
+    /// Backups made before a move to another distribution that are kept, and as many of those made before a restore; the oldest go. At
+    /// least one of each, and never one that a restore is to come from.
+    pub keep_before: u32,
 }
 
 /// A time of the day, UTC.
@@ -24,7 +29,7 @@ pub struct DailyAt(Time);
 
 impl Default for BackupRules {
     fn default() -> Self {
-        Self { every_s: None, daily_at: None, keep: 7, before_upgrade: true }
+        Self { every_s: None, daily_at: None, keep: 7, before_upgrade: true, keep_before: 3 }
     }
 }
 
@@ -43,6 +48,18 @@ impl BackupRules {
             passed(if today <= now { today } else { today.saturating_sub(time::Duration::DAY) })
         });
         every.unwrap_or(false) || daily.unwrap_or(false)
+    }
+}
+
+impl BackupRules {
+    /// How many backups of a reason are kept; `None`: all, until someone removes them.
+    pub fn kept_of(&self, reason: BackupReason) -> Option<usize> {
+        let most = match reason {
+            BackupReason::Asked => return None,
+            BackupReason::Schedule => self.keep,
+            BackupReason::BeforeUpgrade | BackupReason::BeforeRestore => self.keep_before,
+        };
+        Some(usize::try_from(most.max(1)).unwrap_or(usize::MAX))
     }
 }
 
@@ -69,6 +86,16 @@ mod tests {
 
     fn rules(text: &str) -> BackupRules {
         toml::from_str(text).expect("rules")
+    }
+
+    #[test]
+    fn what_someone_asked_for_is_never_removed_by_itself() {
+        let rules = rules("keep = 0\nkeep_before = 5");
+        let kept =
+            [BackupReason::Asked, BackupReason::Schedule, BackupReason::BeforeUpgrade, BackupReason::BeforeRestore]
+                .map(|reason| rules.kept_of(reason));
+        assert_eq!(kept, [None, Some(1), Some(5), Some(5)]);
+        assert_eq!(BackupRules::default().kept_of(BackupReason::BeforeRestore), Some(3));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
         rollout::Record,
         set::TierPolicies,
         status::PolicyInfo,
-        trust::Statement,
+        trust::SignedBinding,
         view,
     },
 };
@@ -54,7 +54,7 @@ pub(super) struct Place<'a> {
     /// What the ledger is to know if the whole tier loads.
     pub outcomes: Vec<Outcome>,
     /// What the tier is to have accepted then.
-    pub signed: Vec<Statement>,
+    pub signed: Vec<SignedBinding>,
 }
 
 /// What became of one binding.
@@ -120,7 +120,15 @@ impl Loader {
         let about = P::about(&policy.policy);
         if let Some(signed) = &version.signed {
             let known = signed.statement.check_name(&about.name);
-            known.and_then(|()| self.accepted.check(place.tier, &signed.statement)).map_err(|reason| {
+            let newest = || match version.settings_at {
+                Some(_) => {
+                    let signed = SignedBinding { binding: binding.to_owned(), statement: signed.statement.clone() };
+                    self.accepted.check(place.tier, &signed)
+                }
+                // It served before: going back to it is the operator's own word.
+                None => Ok(()),
+            };
+            known.and_then(|()| newest()).map_err(|reason| {
                 let reason = format!("module {} ({}): {reason}", version.module, version.digest.short());
                 Fault::of(P::WORLD, Some(version.digest), reason)
             })?;

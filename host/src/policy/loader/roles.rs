@@ -16,6 +16,7 @@ use crate::policy::{
     binding::Binding,
     role::{Bound, Health, Next, Role},
     rollout::{Breaker, Budget, Record, Serves, Shadow, Trial, Verdict},
+    trust::{SignedBinding, Verified},
 };
 
 /// Whether a version is on trial, and until when.
@@ -44,7 +45,7 @@ impl Loader {
             tracing::info!(tier = %place.tier, binding = name, "the tier's file was changed: it decides again what serves");
         }
         let serving = match record.instead() {
-            Some(kept) => self.restore(P::WORLD, kept)?,
+            Some(kept) => self.restore(P::WORLD, kept, binding, place.file.trust.as_ref())?,
             None => file.clone(),
         };
         let mut verdict = Verdict { serves: record.serves(), ..Verdict::default() };
@@ -59,7 +60,11 @@ impl Loader {
         let active = self.bound::<P>(&name, &serving, since, trial, budget, place)?;
         if verdict.serves == Serves::File {
             // A version on trial is not accepted yet: it may be rolled back.
-            place.signed.extend(serving.signed.as_ref().map(|signed| signed.statement.clone()));
+            let signed = serving.signed.as_ref();
+            let statement = |signed: &Verified| signed.statement.clone();
+            place
+                .signed
+                .extend(signed.map(|signed| SignedBinding { binding: name.clone(), statement: statement(signed) }));
             self.pass_own_cases(P::WORLD, binding, &serving, place)?;
         }
         let mut modules = vec![(serving.digest, serving.bytes.clone())];

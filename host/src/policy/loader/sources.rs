@@ -28,22 +28,39 @@ impl Loader {
             self.modules.push(kept.entry_path(&reference));
             self.wanted.push(reference.clone());
             let pulled = kept.entry(&reference).and_then(|entry| Some((kept.module(&entry.module)?, entry.signature)));
-            let (bytes, signature) = pulled.ok_or_else(|| match self.remote.error(&reference) {
+            let (bytes, annotated) = pulled.ok_or_else(|| match self.remote.error(&reference) {
                 Some(error) => format!("module {module} can't be pulled: {error}; it is tried again"),
                 None => format!("module {module} has not been pulled yet"),
             })?;
+            let signature = match self.read_own_signature(binding)? {
+                Some(own) => Some(own),
+                None => annotated,
+            };
             return Ok(Source { bytes, signature });
         }
         let path =
             binding.module_path(&self.folder).inspect_err(|_| self.modules.push(self.folder.join(&binding.module)))?;
-        let mut signature = path.clone().into_os_string();
-        signature.push(SIGNATURE_SUFFIX);
         self.modules.push(path.clone());
-        self.modules.push(signature.clone().into());
         let bytes = files::read_module(&path).map_err(|reason| format!("module {module} {reason}"))?;
+        if binding.signature.is_some() {
+            return Ok(Source { bytes, signature: self.read_own_signature(binding)? });
+        }
+        let mut signature = path.into_os_string();
+        signature.push(SIGNATURE_SUFFIX);
+        self.modules.push(signature.clone().into());
         let signature = read_text(Path::new(&signature), MAX_SIGNATURE_BYTES)
             .map_err(|error| format!("the signature of module {module} can't be read: {error}"))?;
         Ok(Source { bytes, signature })
+    }
+
+    /// The signature that a binding names for itself.
+    fn read_own_signature(&mut self, binding: &Binding) -> Result<Option<String>, String> {
+        let Some(named) = &binding.signature else { return Ok(None) };
+        // Also where it is missing: it is looked for again.
+        self.modules.push(self.folder.join(named));
+        let Some(path) = binding.signature_path(&self.folder)? else { return Ok(None) };
+        read_text(&path, MAX_SIGNATURE_BYTES)
+            .map_err(|error| format!("signature {} can't be read: {error}", named.display()))
     }
 
     /// The texts that `settings_files` name, by setting.

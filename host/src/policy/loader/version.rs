@@ -9,9 +9,9 @@ use super::{Fault, Loader, sources::Source};
 use crate::{
     ids::Digest,
     policy::{
-        binding::{Binding, Class, LimitSettings},
+        binding::{Binding, Class, LimitSettings, TierFile},
         rollout::Kept,
-        trust::{Trust, Verified},
+        trust::{Claim, Trust, Verified},
     },
 };
 
@@ -33,7 +33,9 @@ pub(super) struct Version {
     pub class: Class,
     /// Whether its answers are remembered.
     pub memory: bool,
-    /// What its signature says, where the tier has keys.
+    /// Text of its signature, to be checked again if it ever comes back.
+    pub signature: Option<String>,
+    /// What that says, where the tier has keys.
     pub signed: Option<Verified>,
     /// Where the tier's file has the settings; none for a version that served before.
     pub settings_at: Option<Vec<String>>,
@@ -61,6 +63,7 @@ impl Version {
             limits: self.said.clone(),
             class: self.class,
             memory: self.memory,
+            signature: self.signature.clone(),
             since,
         }
     }
@@ -73,15 +76,12 @@ impl Loader {
         let Source { bytes, signature } = self.read_source(binding).map_err(|reason| Fault::of(world, None, reason))?;
         let digest = Digest::of(&bytes);
         let bad = |reason| Fault::of(world, Some(digest), reason);
-        // Before anything of the module is compiled or run.
-        let signed = match trust {
-            Some(trust) => trust
-                .check(world, digest, signature.as_deref())
-                .map_err(|reason| bad(format!("module {module} ({}): {reason}", digest.short())))?,
-            None => None,
-        };
         let texts = self.read_settings_files(binding).map_err(bad)?;
         let settings = binding.settings_json(texts).map_err(bad)?;
+        // Before anything of the module is compiled or run.
+        let claim = Claim { world, digest, settings: &settings, settings_signed: binding.signed_settings };
+        let signed = verified(trust, &claim, signature.as_deref())
+            .map_err(|reason| bad(format!("module {module} ({}): {reason}", digest.short())))?;
         let said = binding.limits.clone();
         let limits = said.limits(binding.class, world).map_err(bad)?;
         Ok(Version {
@@ -94,13 +94,21 @@ impl Loader {
             class: binding.class,
             memory: binding.memory,
             settings_at: None,
+            signature,
             signed,
         })
     }
 
-    /// A version that served before, without its file.
-    pub(super) fn restore(&self, world: World, kept: &Kept) -> Result<Version, Fault> {
+    /// A version that served before, without its file. Whom the tier trusts now must have signed it, too.
+    pub(super) fn restore(
+        &self,
+        world: World,
+        kept: &Kept,
+        binding: &Binding,
+        trust: Option<&Trust>,
+    ) -> Result<Version, Fault> {
         let bad = |reason| Fault::of(world, Some(kept.digest), reason);
+        let signed = check_kept(world, kept, binding, trust).map_err(bad)?;
         Ok(Version {
             module: kept.module.clone(),
             bytes: self.ledger.module(kept.digest).map_err(bad)?.into(),
@@ -110,9 +118,42 @@ impl Loader {
             limits: kept.limits.limits(kept.class, world).map_err(bad)?,
             class: kept.class,
             memory: kept.memory,
-            // It was checked when it came; going back to it is the operator's own word.
-            signed: None,
+            signature: kept.signature.clone(),
+            signed,
             settings_at: None,
         })
+    }
+}
+
+impl Loader {
+    /// Whether a tier's file, as it is now, lets a version of this binding come back.
+    pub fn may_come_back(&self, tier: &str, binding: &str, kept: &Kept) -> Result<(), String> {
+        let file = TierFile::read(&self.folder().join(format!("{tier}.toml")))?;
+        let (world, rules) = file.binding(binding).ok_or_else(|| format!("the tier's file has no {binding}"))?;
+        check_kept(world, kept, rules, file.trust.as_ref()).map(|_| ())
+    }
+}
+
+/// What the signature of a version that served before says.
+fn check_kept(world: World, kept: &Kept, binding: &Binding, trust: Option<&Trust>) -> Result<Option<Verified>, String> {
+    let settings_signed = binding.signed_settings;
+    let claim = Claim { world, digest: kept.digest, settings: &kept.settings, settings_signed };
+    verified(trust, &claim, kept.signature.as_deref()).map_err(|reason| {
+        format!(
+            "module {} ({}), which served before, can't be gone back to: {reason}",
+            kept.module,
+            kept.digest.short()
+        )
+    })
+}
+
+fn verified(trust: Option<&Trust>, claim: &Claim<'_>, signature: Option<&str>) -> Result<Option<Verified>, String> {
+    match trust {
+        Some(trust) => trust.check(claim, signature),
+        None if claim.settings_signed => {
+            Err("its settings must be signed (signed_settings), and the tier has no [trust] that says by whom"
+                .to_owned())
+        }
+        None => Ok(None),
     }
 }

@@ -46,6 +46,9 @@ pub(in crate::policy) struct Kept {
     pub class: Class,
     /// Whether its answers are remembered.
     pub memory: bool,
+    /// Text of its signature, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// When it began to serve (UTC).
     #[serde(with = "time::serde::rfc3339")]
     pub since: OffsetDateTime,
@@ -274,6 +277,7 @@ mod tests {
             limits,
             class: Class::Policy,
             memory: true,
+            signature: None,
             since: NOW,
         }
     }

@@ -23,6 +23,18 @@ struct Accepted {
     version: u64,
     /// The module that had it.
     digest: Digest,
+    /// The settings that had it, where they were signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settings: Option<Digest>,
+}
+
+/// A statement in its place.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// `authorizer-2`.
+    pub binding: String,
+    /// What it says.
+    pub statement: Statement,
 }
 
 /// By tier, then by [`role`].
@@ -51,12 +63,13 @@ impl AcceptedVersions {
     }
 
     /// Whether a statement may serve: it is of the newest version, or newer.
-    pub fn check(&self, tier: &TierName, statement: &Statement) -> Result<(), String> {
+    pub fn check(&self, tier: &TierName, signed: &Signed) -> Result<(), String> {
+        let statement = &signed.statement;
         let entries = self.entries.as_ref().map_err(Clone::clone)?;
-        let Some(newest) = entries.get(tier.as_str()).and_then(|tier| tier.get(&role(statement))) else {
+        let Some(newest) = entries.get(tier.as_str()).and_then(|tier| tier.get(&role(signed))) else {
             return Ok(());
         };
-        let Statement { name, version, digest, .. } = statement;
+        let Statement { name, version, digest, settings, .. } = statement;
         if *version < newest.version {
             return Err(format!(
                 "version {version} of {name} is older than version {}, which tier {tier} has accepted: to go back on purpose, \
@@ -70,6 +83,11 @@ impl AcceptedVersions {
                 newest.digest.short()
             ));
         }
+        if *version == newest.version && *settings != newest.settings {
+            return Err(format!(
+                "version {version} of {name} was accepted with other settings: sign these with a version above it"
+            ));
+        }
         Ok(())
     }
 
@@ -77,15 +95,15 @@ impl AcceptedVersions {
     pub fn accept<'s>(
         &mut self,
         tier: &TierName,
-        statements: impl IntoIterator<Item = &'s Statement>,
+        statements: impl IntoIterator<Item = &'s Signed>,
     ) -> Result<(), String> {
         let mut entries = self.entries.clone()?;
         let mut changed = false;
-        for statement in statements {
+        for signed in statements {
             let of_tier = entries.entry(tier.to_string()).or_default();
-            let accepted = Accepted { version: statement.version, digest: statement.digest };
-            if of_tier.get(&role(statement)).is_none_or(|newest| newest.version < accepted.version) {
-                of_tier.insert(role(statement), accepted);
+            let Statement { version, digest, settings, .. } = signed.statement;
+            if of_tier.get(&role(signed)).is_none_or(|newest| newest.version < version) {
+                of_tier.insert(role(signed), Accepted { version, digest, settings });
                 changed = true;
             }
         }
@@ -100,9 +118,13 @@ impl AcceptedVersions {
     }
 }
 
-/// A name may stand for a policy of each world.
-fn role(statement: &Statement) -> String {
-    format!("{}/{}", statement.world, statement.name)
+/// A name may stand for a policy of each world; and one that is signed with its settings for another text in each binding of a chain.
+fn role(signed: &Signed) -> String {
+    let Statement { world, name, settings, .. } = &signed.statement;
+    match settings {
+        None => format!("{world}/{name}"),
+        Some(_) => format!("{world}/{name}/{}", signed.binding),
+    }
 }
 
 fn read(path: &Path) -> Result<Entries, String> {
@@ -133,8 +155,11 @@ fn write(path: &Path, entries: &Entries) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn statement(version: u64, module: &[u8]) -> Statement {
-        Statement { digest: Digest::of(module), name: "claims".into(), world: "authorizer".into(), version }
+    fn statement(version: u64, module: &[u8]) -> Signed {
+        let digest = Digest::of(module);
+        let statement =
+            Statement { digest, name: "claims".into(), world: "authorizer".into(), version, settings: None };
+        Signed { binding: "authorizer".into(), statement }
     }
 
     #[test]
@@ -153,6 +178,21 @@ mod tests {
         assert!(ledger.check(&pro, &statement(7, b"other")).expect_err("another").contains("another module"));
         assert!(ledger.check(&pro, &statement(8, b"eight")).is_ok());
         assert!(ledger.check(&free, &statement(6, b"six")).is_ok(), "another tier");
+        // With settings: each binding of a chain has a text of its own, and an older one does not come back.
+        let text = |version, binding: &str, settings: &[u8]| {
+            let Signed { statement, .. } = statement(version, b"rego");
+            Signed {
+                binding: binding.into(),
+                statement: Statement { settings: Some(Digest::of(settings)), ..statement },
+            }
+        };
+        let mut ledger = ledger;
+        ledger.accept(&pro, [&text(9, "authorizer", b"nine"), &text(3, "authorizer-2", b"three")]).expect("noted");
+        assert!(
+            ledger.check(&pro, &text(8, "authorizer", b"eight")).expect_err("older").contains("older than version 9")
+        );
+        assert!(ledger.check(&pro, &text(9, "authorizer", b"other")).expect_err("other").contains("other settings"));
+        assert!(ledger.check(&pro, &text(4, "authorizer-2", b"four")).is_ok());
     }
 
     #[test]

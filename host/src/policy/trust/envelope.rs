@@ -99,8 +99,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let key = |name: &str| PrivateKey::generate(&dir.path().join(name)).expect("made");
         let (one, two) = (key("one"), key("two"));
-        let statement =
-            Statement { digest: Digest::of(b"m"), name: "claims".into(), world: "authorizer".into(), version: 7 };
+        let statement = Statement {
+            digest: Digest::of(b"m"),
+            name: "claims".into(),
+            world: "authorizer".into(),
+            version: 7,
+            settings: None,
+        };
         let envelope = Envelope::sign(&statement, &one);
         let text = serde_json::to_string(&envelope).expect("JSON");
         let read = Envelope::parse(&text).expect("its own text");

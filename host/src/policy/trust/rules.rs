@@ -1,10 +1,8 @@
 //! `[trust]` of a tier's file: who may sign its policies.
 
-use orbit_engine::World;
 use serde::{Deserialize, Serialize};
 
-use super::{Envelope, PublicKey, Statement};
-use crate::ids::Digest;
+use super::{Claim, Envelope, PublicKey, Statement};
 
 /// Keys that one tier may trust.
 const MAX_KEYS: usize = 16;
@@ -37,6 +35,8 @@ pub struct Signed {
     pub key: String,
     /// The signed version.
     pub version: u64,
+    /// Whether it is over the settings, too.
+    pub settings: bool,
 }
 
 fn yes() -> bool {
@@ -57,8 +57,13 @@ impl Trust {
     }
 
     /// What the module's signature says; none where it has none and needs none. Before anything of the module runs.
-    pub fn check(&self, world: World, digest: Digest, signature: Option<&str>) -> Result<Option<Verified>, String> {
+    pub fn check(&self, claim: &Claim<'_>, signature: Option<&str>) -> Result<Option<Verified>, String> {
         let Some(text) = signature else {
+            if claim.settings_signed {
+                return Err("it is not signed, and the binding requires it with its settings (signed_settings): \
+                            `orbitd policy sign` it"
+                    .to_owned());
+            }
             if self.required {
                 return Err("it is not signed, and the tier requires it ([trust]): `orbitd policy sign` it".to_owned());
             }
@@ -66,20 +71,27 @@ impl Trust {
         };
         let envelope = Envelope::parse(text)?;
         let (statement, key) = envelope.open(&self.keys)?;
-        statement.check(digest, world)?;
+        statement.check(claim)?;
         Ok(Some(Verified { statement, key: key.id() }))
     }
 }
 
 impl From<&Verified> for Signed {
     fn from(verified: &Verified) -> Self {
-        Self { key: verified.key.clone(), version: verified.statement.version }
+        let Statement { version, settings, .. } = &verified.statement;
+        Self { key: verified.key.clone(), version: *version, settings: settings.is_some() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::PrivateKey, *};
+    use orbit_engine::World;
+
+    use super::{
+        super::{PrivateKey, settings_digest},
+        *,
+    };
+    use crate::ids::Digest;
 
     #[test]
     fn a_tier_takes_what_its_keys_signed_for_this_role() {
@@ -88,11 +100,13 @@ mod tests {
         let trust = |required| Trust { keys: vec![key.public()], required };
         let digest = Digest::of(b"module");
         let signed = |digest, world: &str| {
-            let statement = Statement { digest, name: "claims".into(), world: world.into(), version: 3 };
+            let statement =
+                Statement { digest, name: "claims".into(), world: world.into(), version: 3, settings: None };
             serde_json::to_string(&Envelope::sign(&statement, &key)).expect("JSON")
         };
         let good = signed(digest, "authorizer");
-        let check = |required, signature: Option<&str>| trust(required).check(World::Authorizer, digest, signature);
+        let claim = Claim { world: World::Authorizer, digest, settings: "{}", settings_signed: false };
+        let check = |required, signature: Option<&str>| trust(required).check(&claim, signature);
         assert_eq!(check(true, Some(&good)).expect("good").map(|verified| verified.statement.version), Some(3));
         assert!(check(true, None).expect_err("unsigned").contains("not signed"));
         assert_eq!(check(false, None), Ok(None));
@@ -100,6 +114,24 @@ mod tests {
         assert!(check(false, Some(&other)).expect_err("another module's").contains("another module"));
         assert!(check(false, Some(&signed(digest, "router"))).expect_err("another role's").contains("router"));
         assert!(check(false, Some("{}")).is_err(), "a bad signature is worse than none");
+
+        let with = |settings: &str| {
+            let settings = Some(settings_digest(settings));
+            let statement =
+                Statement { digest, name: "claims".into(), world: "authorizer".into(), version: 3, settings };
+            serde_json::to_string(&Envelope::sign(&statement, &key)).expect("JSON")
+        };
+        let signed = with(r#"{"b": {"d": 1, "c": [2]}, "a": "x"}"#);
+        let given = |settings, signature: Option<&str>| {
+            trust(true).check(&Claim { settings, settings_signed: true, ..claim }, signature).map(|_| ())
+        };
+        assert_eq!(given(r#"{"a":"x","b":{"c":[2],"d":1}}"#, Some(&signed)), Ok(()), "their order means nothing");
+        assert!(
+            given(r#"{"a":"y","b":{"c":[2],"d":1}}"#, Some(&signed)).expect_err("swapped").contains("other settings")
+        );
+        assert!(given("{}", Some(&good)).expect_err("the module's alone").contains("must be signed, too"));
+        assert!(given("{}", None).expect_err("none at all").contains("not signed"));
+        assert!(check(false, Some(&signed)).expect_err("said is said").contains("other settings"));
         let empty: Result<Trust, _> = toml::from_str("keys = []");
         assert!(empty.expect("read").validate().expect_err("no keys").contains("no keys"));
     }

@@ -121,7 +121,7 @@ impl Provisioner for PostgresProvisioner {
         let names = Names::of(site.database).map_err(&failed)?;
         let login = login.ok_or(ProvisionCause::NoLogin).map_err(&failed)?;
         let pool = budget::pool(plugins, &self.settings).map_err(ProvisionCause::Budget).map_err(&failed)?;
-        Ok(wire_config::access(self.server.address(), &names, login, pool))
+        Ok(wire_config::access(self.server.address().map_err(&failed)?, &names, login, pool))
     }
 
     async fn retire(&self, site: &Site<'_>, slot: Slot) -> Result<(), ProvisionError> {
@@ -140,14 +140,14 @@ impl Provisioner for PostgresProvisioner {
             Ok(())
         });
         closed.await.map_err(failed("keep", site.database))?;
-        Ok(format!("the database {} on {}", site.database, self.server.address().shown))
+        Ok(format!("the database {} on {}", site.database, self.server.shown()))
     }
 
     async fn dump(&self, site: &Site<'_>, login: Option<&Login>, into: &Path) -> Result<(), ProvisionError> {
         let failed = failed("dump", site.database);
         let names = Names::of(site.database).map_err(&failed)?;
         let login = login.ok_or(ProvisionCause::NoLogin).map_err(&failed)?;
-        let target = dump::Target { address: self.server.address(), names: &names, login };
+        let target = dump::Target { address: self.server.address().map_err(&failed)?, names: &names, login };
         target.dump(into).await.map_err(failed)
     }
 
@@ -157,7 +157,7 @@ impl Provisioner for PostgresProvisioner {
         let login = login.ok_or(ProvisionCause::NoLogin).map_err(&failed)?;
         // What is in its place must be ours, and the login must work.
         self.make(&names, site, login, &|_| {}).await.map_err(&failed)?;
-        let target = dump::Target { address: self.server.address(), names: &names, login };
+        let target = dump::Target { address: self.server.address().map_err(&failed)?, names: &names, login };
         let mut session = self.server.session().await.map_err(&failed)?;
         let loaded = target.load(&mut session.connection, from).await;
         session.close().await;

@@ -3,7 +3,10 @@
 use std::{
     path::PathBuf,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -59,19 +62,26 @@ pub(super) struct Address {
     pub ssl_mode: PgSslMode,
     /// PEM of the authority that signs the server's certificate.
     pub authority: Option<String>,
-    /// Without the password.
-    pub shown: String,
 }
 
 pub(super) struct Server {
-    options: PgConnectOptions,
-    address: Address,
+    /// Those that the address names; one of them is the primary.
+    hosts: Vec<Host>,
+    /// Of `hosts`, the one that was the primary last.
+    primary: AtomicUsize,
+    /// Without the passwords.
+    shown: String,
     turns: Arc<Semaphore>,
     unreachable: Mutex<Option<(Instant, String)>>,
     /// Connections for everybody, once known. A change needs a restart of the server, and that is found out with each session.
     connections: Mutex<Option<u32>>,
     /// The warning about databases that are open to everybody was given.
-    warned: std::sync::atomic::AtomicBool,
+    warned: AtomicBool,
+}
+
+struct Host {
+    options: PgConnectOptions,
+    address: Address,
 }
 
 /// A session of ours, and its turn.
@@ -86,25 +96,38 @@ impl Server {
     pub(super) fn new(settings: &PostgresSettings) -> Result<Self, PostgresError> {
         let url = settings.server()?;
         let malformed = |error: sqlx::Error| PostgresError::Malformed(error.to_string());
-        let options = PgConnectOptions::from_str(url.expose()).map_err(malformed)?;
         let authority = authority(url.expose())?;
-        let host = match options.get_socket() {
-            Some(directory) => directory.display().to_string(),
-            None => options.get_host().to_owned(),
+        let shown = url.shown();
+        let host = |url: &String| -> Result<Host, PostgresError> {
+            let options = PgConnectOptions::from_str(url).map_err(malformed)?;
+            let host = match options.get_socket() {
+                Some(directory) => directory.display().to_string(),
+                None => options.get_host().to_owned(),
+            };
+            let (port, ssl_mode, authority) = (options.get_port(), options.get_ssl_mode(), authority.clone());
+            let address = Address { host, port, ssl_mode, authority };
+            Ok(Host { options: options.application_name("orbitd").disable_statement_logging(), address })
         };
-        let (port, ssl_mode) = (options.get_port(), options.get_ssl_mode());
         Ok(Self {
-            options: options.application_name("orbitd").disable_statement_logging(),
-            address: Address { host, port, ssl_mode, authority, shown: url.shown() },
+            hosts: url.hosts().iter().map(host).collect::<Result<_, _>>()?,
+            primary: AtomicUsize::new(0),
+            shown,
             turns: Arc::new(Semaphore::new(SESSIONS)),
             unreachable: Mutex::default(),
             connections: Mutex::default(),
-            warned: std::sync::atomic::AtomicBool::new(false),
+            warned: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn address(&self) -> &Address {
-        &self.address
+    /// Its address for people.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Of the primary, as far as it is known.
+    pub(super) fn address(&self) -> Result<&Address, ProvisionCause> {
+        let found = self.hosts.get(self.primary.load(Ordering::Relaxed)).or(self.hosts.first());
+        found.map(|host| &host.address).ok_or_else(|| ProvisionCause::Failed("the address names no server".to_owned()))
     }
 
     /// A session, as soon as it is its turn.
@@ -114,9 +137,9 @@ impl Server {
         if let Some((at, detail)) = lock(&self.unreachable).clone()
             && at.elapsed() < QUIET
         {
-            return Err(ProvisionCause::Unreachable { server: self.address.shown.clone(), detail });
+            return Err(ProvisionCause::Unreachable { server: self.shown.clone(), detail });
         }
-        let opened = timeout(CONNECT_LIMIT, self.open()).await.unwrap_or_else(|_| Err(self.slow(CONNECT_LIMIT)));
+        let opened = self.open().await;
         *lock(&self.unreachable) = match &opened {
             Err(ProvisionCause::Unreachable { detail, .. }) => Some((Instant::now(), detail.clone())),
             Err(slow @ ProvisionCause::Slow { .. }) => Some((Instant::now(), slow.to_string())),
@@ -125,8 +148,28 @@ impl Server {
         Ok(Session { connection: opened?, _turn: turn })
     }
 
+    /// A session on the primary: the first that takes changes, beginning with the one that did last.
     async fn open(&self) -> Result<PgConnection, ProvisionCause> {
-        let mut connection = self.options.connect().await.map_err(|error| self.cause(error))?;
+        let first = self.primary.load(Ordering::Relaxed);
+        let mut trouble = None;
+        for position in (0..self.hosts.len()).map(|i| (first + i) % self.hosts.len()) {
+            let Some(host) = self.hosts.get(position) else { continue };
+            let tried = timeout(CONNECT_LIMIT, self.open_at(&host.options)).await;
+            match tried.unwrap_or_else(|_| Err(self.slow(CONNECT_LIMIT))) {
+                Ok(connection) => {
+                    self.primary.store(position, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                // What a person must mend is not passed over for what may pass.
+                Err(cause) if trouble.as_ref().is_none_or(ProvisionCause::may_pass) => trouble = Some(cause),
+                Err(_) => {}
+            }
+        }
+        Err(trouble.unwrap_or_else(|| ProvisionCause::Failed("the address names no server".to_owned())))
+    }
+
+    async fn open_at(&self, options: &PgConnectOptions) -> Result<PgConnection, ProvisionCause> {
+        let mut connection = options.connect().await.map_err(|error| self.cause(error))?;
         sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(|error| self.cause(error))?;
         let (version, shown, read_only, connections): (i32, String, bool, i32) = sqlx::query_as(
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
@@ -144,7 +187,7 @@ impl Server {
             return Err(ProvisionCause::ReadOnly);
         }
         *lock(&self.connections) = Some(u32::try_from(connections).unwrap_or_default());
-        if !self.warned.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
             self.warn_of_open_databases(&mut connection).await;
         }
         Ok(connection)
@@ -186,20 +229,20 @@ impl Server {
         // What cut a session is the server's trouble: the address is ours to add.
         done.map_err(|cause| match cause {
             ProvisionCause::Unreachable { detail, .. } => {
-                ProvisionCause::Unreachable { server: self.address.shown.clone(), detail }
+                ProvisionCause::Unreachable { server: self.shown.clone(), detail }
             }
             other => other,
         })
     }
 
     fn slow(&self, limit: Duration) -> ProvisionCause {
-        ProvisionCause::Slow { server: self.address.shown.clone(), seconds: limit.as_secs() }
+        ProvisionCause::Slow { server: self.shown.clone(), seconds: limit.as_secs() }
     }
 
     fn cause(&self, error: sqlx::Error) -> ProvisionCause {
         match cause(error) {
             ProvisionCause::Unreachable { detail, .. } => {
-                ProvisionCause::Unreachable { server: self.address.shown.clone(), detail }
+                ProvisionCause::Unreachable { server: self.shown.clone(), detail }
             }
             other => other,
         }
@@ -218,8 +261,9 @@ pub(super) fn cause(error: sqlx::Error) -> ProvisionCause {
     let unreachable = |detail: String| ProvisionCause::Unreachable { server: String::new(), detail };
     let Some(database) = error.as_database_error() else {
         return match error {
+            sqlx::Error::Io(error) if is_of_tls(&error) => ProvisionCause::Tls(error.to_string()),
             sqlx::Error::Io(error) => unreachable(error.to_string()),
-            sqlx::Error::Tls(error) => unreachable(format!("TLS: {error}")),
+            sqlx::Error::Tls(error) => ProvisionCause::Tls(error.to_string()),
             other => ProvisionCause::Failed(other.to_string()),
         };
     };
@@ -235,6 +279,11 @@ pub(super) fn cause(error: sqlx::Error) -> ProvisionCause {
         Some(code) => ProvisionCause::Failed(format!("{text} ({code})")),
         None => ProvisionCause::Failed(text),
     }
+}
+
+/// rustls reports what it refuses as malformed input.
+fn is_of_tls(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData && error.to_string().contains("certificate")
 }
 
 /// The text of the file that `sslrootcert` names: instances get it in their config.

@@ -2,29 +2,30 @@
 //!
 //! `ORBITD_BENCH_ROLLOUTS` sets how many rollouts (200).
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use orbitd_tests::{
     Daemon, Setup,
     load::Ask,
     mixed::{Mix, MixedLoad},
-    paths,
     wait::{self, seconds},
 };
 
-use crate::report::{Report, median};
+use crate::{
+    report::{Report, median},
+    trees::Trees,
+    warm,
+};
 
 /// Requests per second beside the streams.
 const MIX: Mix = Mix { per_second: 100, slow_ms: 0 };
 /// Answers of a new revision before the next rollout begins.
 const ANSWERS: u64 = 10;
 /// Saved configs whose median counts.
-const SAVES: usize = 3;
+const SAVES: usize = 5;
+/// Warm processes that a save finds.
+const POOL: usize = 2;
 
 /// All rows.
 pub async fn run(report: &mut Report) -> Result<()> {
@@ -70,17 +71,21 @@ async fn rollout_failures(report: &mut Report, rollouts: usize) -> Result<()> {
 }
 
 /// A saved config file until the new title is on the page, over Backstage's own cold start: the real Backstage on SQLite, where
-/// the revision is proven on a copy first. Cold means without a compile cache, told by the launcher.
+/// the revision is proven on a copy first, so that it takes two warm processes. Cold means without a compile cache, told by the launcher.
 async fn config_active(report: &mut Report) -> Result<()> {
-    let tree = cold_tree()?;
+    let trees = Trees::make()?;
     let cold = {
-        let setup = Setup::backstage().env("ORBITD__DISTRIBUTION", &tree.path().join("cold").display().to_string());
+        let setup = Setup::backstage().env("ORBITD__DISTRIBUTION", &trees.cold.display().to_string());
         let daemon = setup.workspace("acme", &titled("Cold"), &[]).start().await;
         started_in(&daemon).await?
     };
-    let daemon = Setup::backstage().rollout("bake_s = 0").workspace("acme", &titled("Saved 0"), &[]).start().await;
+    let setup =
+        warm::with_pool(Setup::backstage(), POOL).env("ORBITD__DISTRIBUTION", &trees.warm.display().to_string());
+    let setup = setup.rollout("bake_s = 0");
+    let daemon = setup.workspace("acme", &titled("Saved 0"), &[]).start().await;
     let mut times = Vec::new();
     for n in 1..=SAVES {
+        warm::loaded(&daemon, POOL).await;
         let title = format!("Saved {n}");
         let began = Instant::now();
         daemon.write_workspace("acme", &titled(&title), &[]);
@@ -92,10 +97,22 @@ async fn config_active(report: &mut Report) -> Result<()> {
         times.push(began.elapsed().as_secs_f64());
         daemon.admin().running("acme").await;
     }
+    tell_last_rollout(&daemon).await;
     let active = median(&mut times);
     let cold = cold.as_secs_f64();
     println!("config saved → serving {active:.2} s (SQLite: proven on a copy, then a pause); cold start {cold:.2} s");
     report.row("lifecycle.config_active_over_cold", active / cold, "ratio", "cold start", Some(active / cold))
+}
+
+/// Where the time of the last rollout went: its events, with what passed between them.
+async fn tell_last_rollout(daemon: &Daemon) {
+    let reply = daemon.admin().get("/v1/workspaces/acme/events?limit=500").await.json();
+    let events: Vec<_> = reply["items"].as_array().cloned().unwrap_or_default();
+    let begin = events.iter().rposition(|event| event["reason"] == "ConfigRendered").unwrap_or(0);
+    for event in &events[begin..] {
+        let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        println!("  {}  {}: {:.100}", text("at"), text("reason"), text("message"));
+    }
 }
 
 /// What the launcher said of the first start.
@@ -106,15 +123,4 @@ async fn started_in(daemon: &Daemon) -> Result<Duration> {
     let ms =
         text.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).context("no event tells the start's time")?;
     Ok(Duration::from_millis(ms))
-}
-
-/// The distribution without its compile cache, by hard links.
-fn cold_tree() -> Result<tempfile::TempDir> {
-    let from: &Path = paths::backstage();
-    let dir = tempfile::Builder::new().prefix("orbitd-bench-").tempdir_in(from.parent().context("a parent")?)?;
-    let to: PathBuf = dir.path().join("cold");
-    let done = std::process::Command::new("cp").arg("-al").arg(from).arg(&to).output()?;
-    ensure!(done.status.success(), "cp: {}", String::from_utf8_lossy(&done.stderr));
-    let _ = fs::remove_dir_all(to.join(".compile-cache"));
-    Ok(dir)
 }

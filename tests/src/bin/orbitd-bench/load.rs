@@ -65,6 +65,12 @@ impl Load {
         Self { address, target: target.to_owned(), headers, script: None }
     }
 
+    /// With these headers, too: `name: value`.
+    pub fn with_headers(mut self, headers: impl IntoIterator<Item = String>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
     /// Another path each time.
     pub fn with_fresh_paths(&self, dir: &Path) -> Result<Self> {
         let script = dir.join("paths.lua");

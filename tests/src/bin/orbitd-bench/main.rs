@@ -13,6 +13,8 @@ mod policy;
 mod report;
 mod sleep;
 mod survival;
+mod trees;
+mod warm;
 
 use std::{path::PathBuf, time::Duration};
 

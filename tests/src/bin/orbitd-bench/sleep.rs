@@ -5,21 +5,19 @@
 //! production: confined, with a user of its own where the daemon is root. Memory is VmRSS, as `ps` shows it.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use orbitd_tests::{
-    Daemon, Setup, http, paths, processes,
-    swap::Swap,
-    wait::{self, seconds},
-};
+use orbitd_tests::{Daemon, Setup, http, processes, swap::Swap, wait::seconds};
 use tokio::task::JoinSet;
 
-use crate::report::{Report, median};
+use crate::{
+    report::{Report, median},
+    trees::Trees,
+    warm,
+};
 
 /// Workspaces of the memory row, and how many of them sleep in it.
 const WORKSPACES: usize = 40;
@@ -49,57 +47,8 @@ pub async fn run(report: &mut Report) -> Result<()> {
     }
 }
 
-/// The distribution where instances' own users can reach it, with and without its compile cache.
-struct Trees {
-    _dir: tempfile::TempDir,
-    warm: PathBuf,
-    cold: PathBuf,
-}
-
-impl Trees {
-    fn make() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("orbitd-bench-").tempdir_in("/var/tmp")?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        let (warm, cold) = (dir.path().join("warm"), dir.path().join("cold"));
-        for tree in [&warm, &cold] {
-            link_tree(paths::backstage(), tree)?;
-        }
-        // The cache is keyed by absolute file names: it is made anew where the tree is now.
-        for tree in [&warm, &cold] {
-            let _ = fs::remove_dir_all(tree.join(".compile-cache"));
-        }
-        let about: serde_json::Value = serde_json::from_slice(&fs::read(warm.join("distribution.json"))?)?;
-        let node = warm.join(about["node"].as_str().context("the distribution names its node")?);
-        let made = std::process::Command::new(node)
-            .arg("install/try-start.js")
-            .arg(warm.join(".compile-cache"))
-            .current_dir(&warm)
-            .output()?;
-        ensure!(made.status.success(), "no compile cache: {}", String::from_utf8_lossy(&made.stderr));
-        let readable =
-            std::process::Command::new("chmod").args(["-R", "a+rX"]).arg(warm.join(".compile-cache")).status()?;
-        ensure!(readable.success(), "the compile cache can't be made readable");
-        Ok(Self { _dir: dir, warm, cold })
-    }
-}
-
-/// Hard links: 540 MB are not copied.
-fn link_tree(from: &Path, to: &Path) -> Result<()> {
-    let done = std::process::Command::new("cp").arg("-al").arg(from).arg(to).output()?;
-    if done.status.success() {
-        return Ok(());
-    }
-    let _ = fs::remove_dir_all(to);
-    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).output()?;
-    ensure!(done.status.success(), "cp: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(())
-}
-
 fn setup(distribution: &Path, warm: usize) -> Setup {
-    Setup::backstage()
-        .env("ORBITD__DISTRIBUTION", &distribution.display().to_string())
-        .env("ORBITD__INSTANCES__WARM_MIN", &warm.to_string())
-        .env("ORBITD__INSTANCES__WARM_MAX", &warm.to_string())
+    warm::with_pool(Setup::backstage(), warm).env("ORBITD__DISTRIBUTION", &distribution.display().to_string())
 }
 
 async fn ask(daemon: &Daemon, slug: &str, action: &str, phase: &str) {
@@ -125,7 +74,7 @@ async fn starts(report: &mut Report, trees: &Trees) -> Result<()> {
         for _ in 0..STARTS {
             ask(&daemon, "acme", "sleep", "asleep").await;
             if warm > 0 {
-                loaded(&daemon).await;
+                warm::loaded(&daemon, 1).await;
             }
             took.push(wake(&daemon, "acme").await);
         }
@@ -141,20 +90,10 @@ async fn starts(report: &mut Report, trees: &Trees) -> Result<()> {
     report.row("lifecycle.wake_warm_over_cold", warm / cold, "ratio", "cold", Some(warm / cold))
 }
 
-/// Waits until a warm process has loaded everything.
-async fn loaded(daemon: &Daemon) {
-    wait::until("a warm process that has loaded everything", seconds(120), || async {
-        let slots = fs::read_dir(daemon.dir.join("data/pool")).into_iter().flatten().flatten();
-        let mut reports = slots.map(|slot| fs::read_to_string(slot.path().join("report.jsonl")).unwrap_or_default());
-        if reports.any(|report| report.contains("\"loaded\"")) { Ok(()) } else { Err("none".to_owned()) }
-    })
-    .await;
-}
-
 /// A thousand at once to a sleeper.
 async fn herd(report: &mut Report, daemon: &Daemon) -> Result<()> {
     ask(daemon, "acme", "sleep", "asleep").await;
-    loaded(daemon).await;
+    warm::loaded(daemon, 1).await;
     let events = async || {
         let reply = daemon.admin().get("/v1/workspaces/acme/events?limit=500").await.expect(200).json();
         let items = reply["items"].as_array().cloned().unwrap_or_default();

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use orbitd_tests::paths;
 use serde_json::Value;
 
+use super::{envoy, neighbour};
 use crate::report::Report;
 
 /// Runs of half a second. The best counts: whatever else the machine does can only make a run slower.
@@ -36,6 +37,8 @@ pub fn measure(report: &mut Report) -> Result<()> {
     report.row("policy.fresh_decision_us", fresh, "us", "", None)?;
     report.row("policy.two_thread_scaling", scaling, "ratio", "", None)?;
     report.row("policy.remembered_decision_us", remembered, "us", "", None)?;
+    envoy::measure(report, fresh)?;
+    neighbour::measure(report)?;
     let Some([native, rego, cedar]) = peers else {
         println!(
             "ORBITD_POLICY_PEERS names no program (`cargo xtask bench` builds it): no rows of regorus, cedar-policy and a closure"
@@ -51,11 +54,21 @@ pub fn measure(report: &mut Report) -> Result<()> {
 fn cases() -> String {
     let mut text = format!("[[case]]\nname = \"{CASE}\"\nexpect.allow = {{ user = \"user:default/alice\" }}\n");
     text.push_str("[case.request.headers]\n");
-    for n in 0..20 {
-        let value = if n == 7 { "let me in" } else { "a value of a usual length, say" };
-        text.push_str(&format!("x-header-{n} = \"{value}\"\n"));
+    for (name, value) in pairs() {
+        text.push_str(&format!("{name} = \"{value}\"\n"));
     }
     text
+}
+
+/// The request's 20 headers.
+fn pairs() -> impl Iterator<Item = (String, &'static str)> {
+    let value = |n: u32| if n == 7 { "let me in" } else { "a value of a usual length, say" };
+    (0..20).map(move |n| (format!("x-header-{n}"), value(n)))
+}
+
+/// The same as they are sent.
+pub(super) fn headers() -> impl Iterator<Item = String> {
+    pairs().map(|(name, value)| format!("{name}: {value}"))
 }
 
 fn orbitd(module: &Path) -> Result<Value> {
