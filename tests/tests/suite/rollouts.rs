@@ -366,7 +366,7 @@ async fn rollouts_wait_for_their_turn_and_the_condition_says_so() {
 #[tokio::test]
 async fn a_restart_holds_requests_tells_the_pause_and_returns_to_the_last_good_revision() {
     let rules = "strategy = \"restart\"\nbake_s = 1\ndrain_s = 3";
-    let setup = Setup::stateless().toml("start_timeout_s = 3\n").rollout(rules);
+    let setup = Setup::stateless().rollout(rules);
     let daemon = setup.workspace("acme", &titled("v0"), &[]).start().await;
     event(&daemon, "Confirmed").await;
     let load = load(&daemon, Mix { per_second: 25, slow_ms: 500 });
@@ -397,7 +397,7 @@ async fn a_restart_holds_requests_tells_the_pause_and_returns_to_the_last_good_r
     })
     .await;
     let before = load.so_far().versions["echo:slow-start"];
-    daemon.write_workspace("acme", &titled("echo:never-ready"), &[]);
+    daemon.write_workspace("acme", &titled("echo:crash"), &[]);
     let condition = rolled_out(&daemon, "False", "DidNotComeUp").await;
     println!("{}", condition["message"]);
     load.answers_of("echo:slow-start", before + 50).await;
