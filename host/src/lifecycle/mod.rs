@@ -22,6 +22,7 @@ pub mod crashpoint;
 mod database;
 mod facts;
 mod fault;
+mod harm;
 mod host_config;
 mod kept;
 mod ladder;

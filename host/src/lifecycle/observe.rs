@@ -242,6 +242,7 @@ impl Work<'_> {
             revision: row.instance.revision,
             restarts: row.instance.restarts,
             stale: self.progress.tried.is_some_and(|tried| row.instance.id < tried),
+            harmed: live.is_some_and(|live| live.harm().is_some()),
             suspended: live.and_then(|live| live.process.as_ref()).is_some_and(|process| process.is_suspended()),
             process,
             // Whether it is idle is read after the publication.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::{
-    facts::{Facts, InstanceFacts},
+    facts::{Config, Facts, InstanceFacts},
     ladder::{self, Asked, Circumstances},
     reconcile::Work,
 };
@@ -44,6 +44,10 @@ impl Work<'_> {
         }
         // A request that came between the decision and its publication takes a decision back that nobody asked for.
         let overtaken = in_use && before.is_some_and(|sleep| sleep.cause != SleepCause::Asked);
+        if facts.config != Config::Unrendered && facts.is_settled(now) {
+            // As `describe` would say at the end of this look: who asks for sleep in between must not be taken for who changed the spec.
+            self.status().observed_generation = self.workspace.generation;
+        }
         let rules = self.sleep_rules();
         let at = Circumstances {
             rules: &rules,

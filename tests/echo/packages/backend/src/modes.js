@@ -42,6 +42,11 @@ function answerInMode(mode, req, res, about) {
     case 'attack':
       collect(req).then(body => attack(JSON.parse(body))).then(results => res.end(JSON.stringify(results)));
       return true;
+    case 'error':
+      req.resume();
+      res.writeHead(500, { 'content-type': 'application/json' });
+      res.end(JSON.stringify(about));
+      return true;
     case 'hang':
       return true;
     case 'deaf': // answers before the body is read, and reads none of it
