@@ -142,7 +142,9 @@ test('a waiting launcher says that it is loaded, starts from there, and works wi
   t.after(run.remove);
   const instance = new Launcher(installed, run);
   t.after(() => instance.child.kill('SIGKILL'));
-  await instance.event('loaded');
+  const loaded = await instance.event('loaded');
+  assert.equal(loaded.flaw, undefined, 'every plugin could be started for nobody');
+  assert.equal(fs.readFileSync(run.file('log'), 'utf8'), '', 'and said nothing');
   instance.send({ port, plugins: ['search'] });
   const started = await instance.event('started');
   assert.deepEqual(started.plugins.map(p => p.id), ['app', 'auth', 'catalog', 'permission', 'search']);

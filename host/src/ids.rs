@@ -131,6 +131,20 @@ uuid_type!(
     InstanceId
 );
 
+impl InstanceId {
+    /// A new one that is larger than `floor`: which of two instances is the newer one is read off their ids, also where the machine's
+    /// clock was set back between them.
+    pub fn generate_after(floor: Option<Self>) -> Self {
+        let id = Self::generate();
+        let Some(floor) = floor.filter(|floor| id <= *floor) else { return id };
+        // RFC 9562, 5.7: 48 bits of milliseconds come first, what makes it unique after them.
+        let millis = (floor.0.as_u128() >> 80) as u64;
+        let mut unique = [0; 10];
+        unique.copy_from_slice(&id.0.as_bytes()[6..]);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis + 1, &unique).into_uuid())
+    }
+}
+
 uuid_type!(
     /// One backup of a workspace. Ordered by time, as the others are.
     BackupId
@@ -202,6 +216,19 @@ impl From<Digest> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_newer_instance_has_a_larger_id_whatever_the_clock_says() {
+        let ahead = Uuid::from_u128((Uuid::now_v7().as_u128() >> 80).saturating_add(10_u128.pow(11)) << 80);
+        let mut last = InstanceId(ahead);
+        for _ in 0..1000 {
+            let next = InstanceId::generate_after(Some(last));
+            assert!(next > last && next.0.get_version_num() == 7);
+            last = next;
+        }
+        let now = InstanceId::generate();
+        assert!(InstanceId::generate_after(None) > now && InstanceId::generate_after(Some(now)) > now);
+    }
 
     #[test]
     fn a_slug_is_a_dns_label_that_starts_with_a_letter() {

@@ -84,6 +84,16 @@ impl Load {
         Self { stop, report, workers: set }
     }
 
+    /// An open model: one request each time its time has come, however the ones before it fare, in turn of each kind; every second
+    /// one with a new connection.
+    pub fn steady(kinds: Vec<(Ask, Check)>, per_second: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let report = Arc::new(Mutex::new(Report::default()));
+        let mut workers = JoinSet::new();
+        workers.spawn(ask_steadily(kinds, per_second, stop.clone(), report.clone()));
+        Self { stop, report, workers }
+    }
+
     /// Counts up to now.
     pub fn so_far(&self) -> Report {
         self.report.lock().map(|report| report.clone()).unwrap_or_default()
@@ -113,22 +123,51 @@ async fn work(ask: Ask, keep: bool, check: Check, stop: Arc<AtomicBool>, report:
         let began = Instant::now();
         let outcome = exchange(&ask, keep, &mut kept).await.map_err(|error| format!("{error:#}"));
         let outcome = outcome.and_then(|reply| check(&reply));
-        if let Ok(mut report) = report.lock() {
-            report.slowest = report.slowest.max(began.elapsed());
-            match outcome {
-                Ok(version) => *report.versions.entry(version).or_default() += 1,
-                Err(reason) => {
-                    report.failed += 1;
-                    let kind: String = reason.chars().take_while(|c| *c != ':').take(60).collect();
-                    *report.kinds.entry(kind).or_default() += 1;
-                    if report.failures.len() < KEPT_FAILURES {
-                        report.failures.push(reason);
-                    }
-                }
-            }
-        }
+        note(&report, outcome, began);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn note(report: &Mutex<Report>, outcome: Result<String, String>, began: Instant) {
+    let Ok(mut report) = report.lock() else { return };
+    report.slowest = report.slowest.max(began.elapsed());
+    match outcome {
+        Ok(version) => *report.versions.entry(version).or_default() += 1,
+        Err(reason) => {
+            report.failed += 1;
+            let kind: String = reason.chars().take_while(|c| *c != ':').take(60).collect();
+            *report.kinds.entry(kind).or_default() += 1;
+            if report.failures.len() < KEPT_FAILURES {
+                report.failures.push(reason);
+            }
+        }
+    }
+}
+
+async fn ask_steadily(kinds: Vec<(Ask, Check)>, per_second: u32, stop: Arc<AtomicBool>, report: Arc<Mutex<Report>>) {
+    let kept: Arc<Mutex<Vec<Connection>>> = Arc::default();
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second.max(1));
+    let mut under_way = JoinSet::new();
+    for n in 0_usize.. {
+        tick.tick().await;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let (ask, check) = kinds[n % kinds.len()].clone();
+        let keep = n / kinds.len() % 2 == 0;
+        let (kept, report) = (kept.clone(), report.clone());
+        under_way.spawn(async move {
+            let began = Instant::now();
+            let mut connection = if keep { kept.lock().ok().and_then(|mut kept| kept.pop()) } else { None };
+            let outcome = exchange(&ask, keep, &mut connection).await.map_err(|error| format!("{error:#}"));
+            note(&report, outcome.and_then(|reply| check(&reply)), began);
+            if keep && let (Some(connection), Ok(mut kept)) = (connection, kept.lock()) {
+                kept.push(connection);
+            }
+        });
+        while under_way.try_join_next().is_some() {}
+    }
+    while under_way.join_next().await.is_some() {}
 }
 
 async fn exchange(ask: &Ask, keep: bool, kept: &mut Option<Connection>) -> anyhow::Result<Reply> {

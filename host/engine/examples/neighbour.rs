@@ -98,7 +98,7 @@ fn main() {
                 }
                 latencies(&good, window)
             };
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 let alone = half(false);
                 Pair { alone, among: half(true) }
             } else {

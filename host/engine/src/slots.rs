@@ -100,7 +100,7 @@ impl Slots {
             if waiter.is_none() {
                 waiter = Some(self.wait()?);
             }
-            thread::sleep(LOOK);
+            thread::park_timeout(LOOK);
         }
     }
 

@@ -43,7 +43,7 @@ impl Desk {
                 (open.id, open.since, State::Resolved, "it is well again".to_owned())
             }
             (Some(text), Some(open)) => {
-                if self.repeat.is_none_or(|repeat| now < open.told + repeat) {
+                if self.repeat.is_none_or(|repeat| (now - open.told).abs() < repeat) {
                     return None;
                 }
                 open.told = now;

@@ -13,6 +13,7 @@ mod decisions;
 mod error;
 mod events;
 mod extract;
+mod follow;
 mod guard;
 mod health;
 mod idempotency;

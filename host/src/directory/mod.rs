@@ -24,7 +24,7 @@ mod upstream;
 pub use activity::Activity;
 pub use entry::{Availability, Entry};
 pub use internal::InternalPaths;
-pub use upstream::{Endpoint, InFlight, LongLived, Upstream};
+pub use upstream::{Endpoint, InFlight, LongLived, Tally, Upstream};
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -34,9 +34,20 @@ pub struct Upstream {
     pub endpoint: Endpoint,
     in_flight: AtomicU64,
     streams: AtomicU64,
+    answers: AtomicU64,
+    failed: AtomicU64,
     became_idle: Notify,
     /// Grows with each [`Upstream::cut`].
     cuts: watch::Sender<u64>,
+}
+
+/// What an instance has answered, up to some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// All of it.
+    pub answers: u64,
+    /// With 5xx, or with none at all though it had the request.
+    pub failed: u64,
 }
 
 /// A request that counts as being on the instance until this is dropped.
@@ -57,6 +68,8 @@ impl Upstream {
             endpoint,
             in_flight: AtomicU64::new(0),
             streams: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             became_idle: Notify::new(),
             cuts: watch::Sender::new(0),
         })
@@ -77,6 +90,14 @@ impl Upstream {
     /// WebSockets and event streams on it now.
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::SeqCst)
+    }
+
+    /// What it has answered to users.
+    pub fn tally(&self) -> Tally {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // In this order: never more failed than answered.
+        let failed = count(&self.failed);
+        Tally { answers: count(&self.answers), failed }
     }
 
     /// Nothing at all is on it. True for good only after the directory stopped offering it.
@@ -118,6 +139,14 @@ impl InFlight {
         &self.0.endpoint
     }
 
+    /// It was answered, well or not.
+    pub fn answered(&self, well: bool) {
+        self.0.answers.fetch_add(1, Ordering::Relaxed);
+        if !well {
+            self.0.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// From here on it counts as long-lived.
     pub fn into_long_lived(self) -> LongLived {
         self.0.streams.fetch_add(1, Ordering::SeqCst);
@@ -128,6 +157,19 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.count_out(&self.0.in_flight);
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// What came since an earlier moment; all of it where the count began anew meanwhile.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        match (self.answers.checked_sub(earlier.answers), self.failed.checked_sub(earlier.failed)) {
+            (Some(answers), Some(failed)) => Self { answers, failed },
+            _ => self,
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, open, openat2, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, open, openat2, renameat, unlinkat,
+};
 
 use super::DriverError;
 
@@ -71,6 +73,37 @@ impl Home {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(self.open_at(relative, flags, "make")?);
         file.write_all(bytes).map_err(|source| self.error("write", relative, source))
+    }
+
+    /// Puts a file (0640, in its directory's group) in place of whatever is there, whole at any instant; `false` if it says that
+    /// already.
+    pub fn replace(&self, relative: &str, bytes: &[u8]) -> Result<bool, DriverError> {
+        let limit = bytes.len() as u64 + 1;
+        if self.tail(relative, limit).is_ok_and(|(there, size)| size < limit && there == bytes) {
+            return Ok(false);
+        }
+        let partial = format!("{relative}.partial");
+        self.remove_file(&partial)?;
+        self.write_new(&partial, bytes)?;
+        let file = self.regular(&partial, OFlags::RDONLY | OFlags::CLOEXEC)?;
+        let opened = fchmod(&file, Mode::from_raw_mode(0o640));
+        opened.map_err(|errno| self.error("open up", relative, errno.into()))?;
+        self.rename(&partial, relative)?;
+        Ok(true)
+    }
+
+    /// What a directory holds, by name.
+    pub fn names(&self, relative: &str) -> Result<Vec<String>, DriverError> {
+        let directory = self.directory(relative)?;
+        let failed = |errno: rustix::io::Errno| self.error("read", relative, errno.into());
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if !matches!(name.as_str(), "." | "..") {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Opens a regular file for appending, makes it (0600) where there is none.
@@ -137,10 +170,12 @@ impl Home {
     fn regular(&self, relative: &str, flags: OFlags) -> Result<OwnedFd, DriverError> {
         let fd = self.open_at(relative, flags, "open")?;
         let stat = fstat(&fd).map_err(|errno| self.error("open", relative, errno.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-            return Ok(fd);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if stat.st_nlink <= 1 => Ok(fd),
+            // The same file is somewhere else, too.
+            FileType::RegularFile => Err(self.error("open", relative, io::Error::other("it has another name"))),
+            _ => Err(self.error("open", relative, io::Error::other("it is not a regular file"))),
         }
-        Err(self.error("open", relative, io::Error::other("it is not a regular file")))
     }
 
     fn open_at(&self, relative: &str, flags: OFlags, operation: &'static str) -> Result<OwnedFd, DriverError> {
@@ -194,7 +229,23 @@ mod tests {
         let fifo = std::process::Command::new("mkfifo").arg(dir.path().join("home/fifo")).status().expect("ran");
         assert!(fifo.success());
         assert!(home.append("fifo").is_err() && home.tail("fifo", 10).is_err(), "neither opened nor waited for");
+        std::fs::hard_link(outside.join("file"), dir.path().join("home/hard")).expect("linked");
+        assert!(home.append("hard").is_err() && home.tail("hard", 10).is_err() && home.truncate("hard").is_err());
         assert_eq!(std::fs::read(outside.join("file")).expect("read"), b"theirs");
+    }
+
+    #[test]
+    fn a_file_is_replaced_only_if_it_says_something_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = Home::open_or_create(&dir.path().join("home")).expect("made");
+        home.create_dir("catalog").expect("made");
+        let replace = |text: &str| home.replace("catalog/a.yaml", text.as_bytes()).expect("written");
+        assert_eq!([replace("one"), replace("one"), replace("on"), replace("one more")], [true, false, true, true]);
+        assert_eq!(home.names("catalog").expect("read"), ["a.yaml"]);
+        std::fs::remove_file(dir.path().join("home/catalog/a.yaml")).expect("removed");
+        std::os::unix::fs::symlink("/etc/hostname", dir.path().join("home/catalog/a.yaml")).expect("linked");
+        assert!(replace("one"), "a link is replaced, not followed");
+        assert_eq!(home.tail("catalog/a.yaml", 9).expect("a file"), (b"one".to_vec(), 3));
     }
 
     #[test]

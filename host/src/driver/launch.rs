@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::json;
 
+use super::catalog::CATALOG;
 use crate::{
     door,
     ids::{InstanceId, PluginId, Slug},
@@ -35,7 +36,7 @@ pub struct Launch {
     pub plugins: Vec<PluginId>,
     /// Secret name → value.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// File name → text.
+    /// Catalogue files that it reads from its run directory (a trial's), file name → text. Those that serve read the workspace's.
     pub catalog: BTreeMap<String, String>,
 }
 
@@ -50,9 +51,14 @@ impl Launch {
         Self::run_dir(home, id).join("secrets").join(name)
     }
 
-    /// Where the catalogue files will lie.
-    pub fn catalog_dir(home: &Path, id: InstanceId) -> PathBuf {
-        Self::run_dir(home, id).join("catalog")
+    /// Where the catalogue files of all instances lie that serve.
+    pub fn catalog_dir(home: &Path) -> PathBuf {
+        home.join(CATALOG)
+    }
+
+    /// Where those of a trial lie.
+    pub fn trial_catalog_dir(home: &Path, id: InstanceId) -> PathBuf {
+        Self::run_dir(home, id).join(CATALOG)
     }
 
     /// The start message, one line. `user`: whom a warm process becomes, which could not know before.

@@ -14,6 +14,7 @@
 //! Invariants: no secret in argv or environment; no file of a workspace's home is opened through a symbolic link; what an
 //! instance wrote (log, report) is read with a limit.
 
+mod catalog;
 mod confine;
 mod distribution;
 mod home;
@@ -44,6 +45,7 @@ pub use report::{Failure, FailurePhase, Report, Started};
 pub use suspend::{NoSuspension, can_suspend};
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -60,6 +62,8 @@ pub trait Driver: Send + Sync {
     async fn keep_warm(&self, want: usize, port: Option<u16>) -> Result<Warmth, DriverError>;
     /// Ports that are promised to warm processes.
     fn warm_ports(&self) -> Vec<u16>;
+    /// Makes the workspace's catalogue files these; names of those that are new or say something else now.
+    async fn lay_catalog(&self, home: &Path, files: &BTreeMap<String, String>) -> Result<Vec<String>, DriverError>;
     /// Writes the run directory of a new instance. Fails if there is one already.
     async fn prepare(&self, launch: &Launch) -> Result<(), DriverError>;
     /// Starts the process, which then waits for [`Process::release`].

@@ -1,12 +1,12 @@
 //! Asks an instance: is it the one we started, is it ready, does a plugin really answer? Every question is a connection of
 //! its own through its door, with a deadline and a limit on the answer.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::{constant_time, digest, hmac};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
@@ -53,6 +53,7 @@ pub enum ProbeError {
 
 const BOOT: &str = "/.orbit/v1/boot";
 const READINESS: &str = "/.backstage/health/v1/readiness";
+const REFRESH: &str = "/api/catalog/refresh";
 const ENTITIES: &str = "/api/catalog/entities?limit=1";
 
 /// Whether the process behind the door holds the boot secret (64 hex digits): it answers a random challenge.
@@ -89,15 +90,38 @@ pub async fn catalog(door: &Door, token: &str) -> Result<(), ProbeError> {
     }
 }
 
+/// Has the catalogue read a file of its configured locations again now, and not when it next would (Backstage: within minutes).
+pub async fn read_again(door: &Door, token: &str, file: &Path) -> Result<(), ProbeError> {
+    // The name that the catalogue gives to a location, by `<type>:<target>`.
+    let target = format!("file:{}", file.display());
+    let name = hex::encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, target.as_bytes()));
+    let body = serde_json::json!({"entityRef": format!("location:default/generated-{name}")}).to_string();
+    let question = Question { path: REFRESH, token: Some(token), body: Some(body) };
+    answered(REFRESH, ask(door, question)).await.map(|_| ())
+}
+
 /// `hex(HMAC-SHA256(boot secret, purpose))`: tokens that both sides can make from the one secret they share.
 pub fn derived(boot_secret: &str, purpose: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &hex::decode(boot_secret).unwrap_or_default());
     hex::encode(hmac::sign(&key, purpose.as_bytes()))
 }
 
+/// What is asked; with a body it is a POST of JSON.
+struct Question<'a> {
+    path: &'a str,
+    token: Option<&'a str>,
+    body: Option<String>,
+}
+
 async fn get(door: &Door, name: &'static str, path: &str, token: Option<&str>) -> Result<Bytes, ProbeError> {
-    let asked = tokio::time::timeout(DEADLINE, ask(door, path, token));
-    match asked.await {
+    answered(name, ask(door, Question { path, token, body: None })).await
+}
+
+async fn answered(
+    name: &'static str,
+    exchange: impl Future<Output = io::Result<(StatusCode, Bytes)>>,
+) -> Result<Bytes, ProbeError> {
+    match tokio::time::timeout(DEADLINE, exchange).await {
         Err(_) => Err(ProbeError::Slow { path: name }),
         Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(ProbeError::Impostor),
         Ok(Err(error)) => Err(ProbeError::NoAnswer { reason: error.to_string() }),
@@ -106,18 +130,25 @@ async fn get(door: &Door, name: &'static str, path: &str, token: Option<&str>) -
     }
 }
 
-async fn ask(door: &Door, path: &str, token: Option<&str>) -> io::Result<(StatusCode, Bytes)> {
+async fn ask(door: &Door, question: Question<'_>) -> io::Result<(StatusCode, Bytes)> {
     let stream = door.connect().await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let mut request = Request::get(path)
+    let method = if question.body.is_some() { Method::POST } else { Method::GET };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(question.path)
         .header(header::HOST, "127.0.0.1")
         .header(header::CONNECTION, "close")
         .header(header::USER_AGENT, "orbitd-probe");
-    if let Some(token) = token {
+    if let Some(token) = question.token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
+    if question.body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = question.body.unwrap_or_default();
+    let request = request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         let status = response.status();

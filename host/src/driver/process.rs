@@ -4,13 +4,15 @@
 //! <home>/                      0700, <slug>-<8 hex of the workspace's id>
 //!   db/                        the sqlite provisioner's
 //!   logs/instance.log[.1]      stdout and stderr, O_APPEND
+//!   catalog/                   the workspace's catalogue files (see `catalog`)
 //!   run/<instance id>/         the working directory
-//!     app-config.json host.json secrets/ catalog/ report.jsonl tmp/ http.sock
+//!     app-config.json host.json secrets/ report.jsonl tmp/ http.sock     catalog/ of a trial
 //! ```
 //!
 //! A process of the warm pool (see `pool`) begins in a slot and is moved here.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -22,6 +24,7 @@ use std::{
 use super::{
     Adoption, Confinement, Distribution, Driver, DriverError, Exit, Home, Launch, LogPart, Process, ProcessIdentity,
     Report, Sought, Warmth,
+    catalog::{self, CATALOG},
     confine::{Leash, Order, Slot},
     logs,
     pool::WarmPool,
@@ -170,7 +173,7 @@ fn prepare(launch: &Launch, slot: Option<&Path>, max_log_bytes: u64) -> Result<(
         home.receive(slot, &run)?;
         logs::take_over(&home, &format!("{run}/{WARM_LOG}"))?;
     }
-    for dir in ["", "/secrets", "/catalog", "/tmp"] {
+    for dir in ["", "/secrets", "/tmp"] {
         home.create_dir(&format!("{run}{dir}"))?;
     }
     home.write_new(&format!("{run}/app-config.json"), launch.app_config.as_bytes())?;
@@ -181,8 +184,11 @@ fn prepare(launch: &Launch, slot: Option<&Path>, max_log_bytes: u64) -> Result<(
     for (name, value) in &launch.secrets {
         home.write_new(&format!("{run}/secrets/{name}"), value)?;
     }
+    if !launch.catalog.is_empty() {
+        home.create_dir(&format!("{run}/{CATALOG}"))?;
+    }
     for (name, text) in &launch.catalog {
-        home.write_new(&format!("{run}/catalog/{name}"), text.as_bytes())?;
+        home.write_new(&format!("{run}/{CATALOG}/{name}"), text.as_bytes())?;
     }
     logs::mark_start(&home, launch.id)?;
     logs::limit(&home, max_log_bytes)
@@ -216,6 +222,11 @@ impl Driver for ProcessDriver {
 
     fn warm_ports(&self) -> Vec<u16> {
         self.pool.ports()
+    }
+
+    async fn lay_catalog(&self, home: &Path, files: &BTreeMap<String, String>) -> Result<Vec<String>, DriverError> {
+        let (path, files) = (home.to_owned(), files.clone());
+        blocking(home, move || catalog::lay(&Home::open_or_create(&path)?, &files)).await
     }
 
     async fn prepare(&self, launch: &Launch) -> Result<(), DriverError> {

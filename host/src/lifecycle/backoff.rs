@@ -5,6 +5,9 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// No wait ends later than this from now.
+pub(super) const FURTHEST: time::Duration = time::Duration::minutes(6);
+
 /// A process that has served this long has left its crashes behind.
 pub(super) const FORGIVEN_AFTER: time::Duration = time::Duration::minutes(10);
 

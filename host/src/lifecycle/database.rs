@@ -195,7 +195,8 @@ impl Work<'_> {
         let (database, home) = self.database();
         let until = match self.keep_data {
             true => None,
-            false => Some(now + std::time::Duration::from_secs(grace_s)),
+            // By the later clock: the other may still have to follow.
+            false => Some(now.max(OffsetDateTime::now_utc()) + std::time::Duration::from_secs(grace_s)),
         };
         // Noted first: what is kept and not noted would be lost.
         let (workspace, slug) = (self.id(), self.workspace.slug.clone());

@@ -107,6 +107,8 @@ pub(super) struct InstanceFacts {
     /// A newer instance was tried on its database and failed: what that one changed there (config-declared catalogue locations)
     /// is only set right by a start.
     pub stale: bool,
+    /// It answers with errors since a newer one runs beside it (see [`super::harm`]).
+    pub harmed: bool,
     /// It is stopped where it is.
     pub suspended: bool,
     pub process: ProcessFacts,
@@ -213,6 +215,18 @@ impl Facts {
             && self.writers == Writers::One
             && wanted != blue.revision
             && self.proven != Some(wanted)
+    }
+
+    /// Blue fails since green runs beside it. Another instance of the same revision is what mends a blue, and nothing new to its
+    /// database.
+    pub fn breaks(&self, green: &InstanceFacts, blue: &InstanceFacts) -> bool {
+        blue.is_proven() && blue.harmed && blue.revision != green.revision
+    }
+
+    /// The same, and green is well.
+    pub fn no_way_back(&self, blue: &InstanceFacts, green: &InstanceFacts) -> bool {
+        let well = matches!(green.process, ProcessFacts::Serving { failed_checks: 0, .. });
+        well && self.breaks(green, blue)
     }
 
     /// The active revision serves, but has not outlived its bake.

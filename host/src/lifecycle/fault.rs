@@ -5,14 +5,24 @@ use std::sync::OnceLock;
 /// The variable that names one.
 const VARIABLE: &str = "ORBITD_FAULT";
 
-/// `skip-drain`: an instance that is left counts as idle at once, whatever is on it.
+/// An instance that is left counts as idle at once, whatever is on it.
 pub(super) fn skips_drain() -> bool {
-    static SKIPS: OnceLock<bool> = OnceLock::new();
-    *SKIPS.get_or_init(|| {
-        let skips = std::env::var(VARIABLE).is_ok_and(|fault| fault == "skip-drain");
-        if skips {
-            tracing::warn!("{VARIABLE}=skip-drain: rollouts cut requests that are under way; for tests alone");
+    is("skip-drain")
+}
+
+/// Each start is made twice, as where two requests wake a sleeper and neither knows of the other.
+pub(super) fn starts_twice() -> bool {
+    is("start-twice")
+}
+
+fn is(name: &str) -> bool {
+    static FAULT: OnceLock<Option<String>> = OnceLock::new();
+    let fault = FAULT.get_or_init(|| {
+        let fault = std::env::var(VARIABLE).ok();
+        if let Some(fault) = &fault {
+            tracing::warn!("{VARIABLE}={fault}: a promise is broken on purpose; for tests alone");
         }
-        skips
-    })
+        fault
+    });
+    fault.as_deref() == Some(name)
 }

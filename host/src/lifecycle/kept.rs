@@ -15,7 +15,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         match shared.registry.kept().await {
             Ok(all) => {
-                let now = OffsetDateTime::now_utc();
+                // A clock that was set ahead must not drop anything.
+                let now = shared.clock.now().min(OffsetDateTime::now_utc());
                 for kept in all.iter().filter(|kept| kept.drop_after.is_some_and(|at| at <= now)) {
                     if let Err(error) = drop_now(&shared, kept).await {
                         tracing::warn!(database = kept.database, %error, "a kept database could not be dropped; it is tried again");

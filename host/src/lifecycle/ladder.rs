@@ -30,6 +30,8 @@ pub(super) struct Circumstances<'a> {
     pub changed: bool,
     /// Someone asked.
     pub asked: Option<Asked>,
+    /// Requests or streams are on it.
+    pub in_use: bool,
     /// Memory is short, and it is the idlest.
     pub pressed: bool,
     /// This machine can suspend.
@@ -38,6 +40,8 @@ pub(super) struct Circumstances<'a> {
     pub serves: bool,
     /// What serves has not served for long enough to count as good: left alone, unless someone asks.
     pub baking: bool,
+    /// The machine's clock less `now`: windows are meant by that one.
+    pub wall_ahead: time::Duration,
 }
 
 /// What someone asked for.
@@ -73,11 +77,11 @@ fn awake(at: &Circumstances<'_>, now: OffsetDateTime) -> Verdict {
     if at.changed || !at.serves || at.baking || !at.rules.any() {
         return (None, None);
     }
-    if let Some(end) = open_window(at.rules, now) {
+    if let Some(end) = open_window(at, now) {
         return (None, Some(end));
     }
     let suspend_after = at.rules.suspend_after().filter(|_| at.can_suspend);
-    if at.pressed {
+    if at.pressed && !at.in_use {
         let rung = if at.can_suspend { Rung::Suspended } else { Rung::Stopped };
         return fall(rung, SleepCause::Memory, now);
     }
@@ -105,7 +109,7 @@ fn asleep(sleep: Sleep, at: &Circumstances<'_>, now: OffsetDateTime) -> Verdict 
         let before = if sleep.cause == SleepCause::Idle { at.rules.suspend_after() } else { None };
         sleep.since + stop.saturating_sub(before.unwrap_or_default())
     });
-    match (stop_at, open_window(at.rules, now)) {
+    match (stop_at, open_window(at, now)) {
         (Some(stop_at), None) if now >= stop_at => {
             (Some(Sleep { rung: Rung::Stopped, since: now, ..sleep }), Some(now))
         }
@@ -119,9 +123,10 @@ fn fall(rung: Rung, cause: SleepCause, now: OffsetDateTime) -> Verdict {
 }
 
 /// When the window that is open now ends.
-fn open_window(rules: &SleepRules, now: OffsetDateTime) -> Option<OffsetDateTime> {
-    let ends = rules.keep_awake.iter().filter_map(|window| window.end_of(now.unix_timestamp()));
-    ends.max().and_then(|end| OffsetDateTime::from_unix_timestamp(end).ok())
+fn open_window(at: &Circumstances<'_>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    let wall = (now + at.wall_ahead).unix_timestamp();
+    let ends = at.rules.keep_awake.iter().filter_map(|window| window.end_of(wall));
+    ends.max().map(|end| now + time::Duration::seconds(end - wall))
 }
 
 /// The earlier of two times, either of which may never come.
@@ -148,10 +153,12 @@ mod tests {
             wanted: false,
             changed: false,
             asked: None,
+            in_use: false,
             pressed: false,
             can_suspend: true,
             serves: true,
             baking: false,
+            wall_ahead: time::Duration::ZERO,
         }
     }
     fn slept(rung: Rung, since: i64) -> Option<Sleep> {
@@ -200,6 +207,9 @@ mod tests {
         assert_eq!(rung(decide(None, &at(&rules, 999), after(3600))), Some(Rung::Stopped));
         let suspended = slept(Rung::Suspended, 0);
         assert_eq!(decide(suspended, &at(&rules, 999), after(999)), (suspended, Some(after(3600))));
+        // The machine's clock was set an hour back, and ours follows slowly: the window is where people see it.
+        let set_back = Circumstances { wall_ahead: -time::Duration::HOUR, ..at(&rules, 999) };
+        assert_eq!(decide(None, &set_back, after(3660)), (None, Some(after(7200))));
         let pressed = Circumstances { pressed: true, ..at(&rules, 1) };
         assert_eq!(decide(None, &pressed, T0).0, None);
         let asked = Circumstances { asked: Some(Asked::Sleep), ..at(&rules, 0) };
@@ -212,6 +222,8 @@ mod tests {
         let pressed = |rules| Circumstances { pressed: true, ..at(rules, 1) };
         assert_eq!(decide(None, &pressed(&none), T0), (None, None), "a tier that never sleeps");
         let rules = rules("stop_after_s = 600\nwake_every_s = 3600");
+        let in_use = Circumstances { in_use: true, ..pressed(&rules) };
+        assert_eq!(decide(None, &in_use, T0).0, None, "not with someone on it");
         assert_eq!(rung(decide(None, &pressed(&rules), T0)), Some(Rung::Suspended));
         assert_eq!(decide(None, &pressed(&rules), T0).0.map(|sleep| sleep.cause), Some(SleepCause::Memory));
         let stopped = slept(Rung::Stopped, 0);

@@ -2,7 +2,7 @@
 //! processes themselves tell the rest.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     facts::{Config, Leave},
+    harm::{Harm, Overlap, Recent},
     noticed::Told,
     step::Why,
     wishes::Heard,
@@ -39,6 +40,8 @@ pub(super) struct LiveState {
     pub waits_for: Option<String>,
     /// What came up on a copy of the database.
     pub proven: Option<Digest>,
+    /// Catalogue files that changed since an instance was told to read them again.
+    pub unread: BTreeSet<String>,
     /// Since when requests wait for the end of a rollout: the pause that is told when they go on.
     pub held_since: Option<OffsetDateTime>,
     /// Who asked for sleep or waking, and waits for it to be written down.
@@ -63,12 +66,16 @@ pub(super) struct LiveInstance {
     /// Started by an earlier daemon.
     pub adopted: bool,
     pub internal_secret: String,
+    pub started_at: OffsetDateTime,
     pub serving_since: Option<OffsetDateTime>,
     /// What requests get on, from when it is proven.
     pub upstream: Option<Arc<Upstream>>,
     /// It came up worse than what serves: the cause.
     pub refused: Option<String>,
     pub failed_checks: u32,
+    pub recent: Recent,
+    /// While another one runs beside it.
+    pub overlap: Option<Overlap>,
     pub probes: u32,
     pub next_probe: OffsetDateTime,
     /// While it starts: its report has grown.
@@ -99,10 +106,13 @@ impl LiveInstance {
             process,
             adopted,
             internal_secret: secret,
+            started_at: now,
             serving_since: None,
             upstream: None,
             refused: None,
             failed_checks: 0,
+            recent: Recent::default(),
+            overlap: None,
             probes: 0,
             next_probe: now,
             told: None,
@@ -116,6 +126,25 @@ impl LiveInstance {
     /// Nothing is on it. Only true for good after something else was published.
     pub(super) fn is_idle(&self) -> bool {
         self.upstream.as_ref().is_none_or(|upstream| upstream.is_idle())
+    }
+
+    /// Takes note of what it answered up to now, and of whether another one runs beside it.
+    pub(super) fn sample(&mut self, beside: bool, now: OffsetDateTime) {
+        let Some(tally) = self.upstream.as_ref().map(|upstream| upstream.tally()) else { return };
+        match (beside, &self.overlap) {
+            (true, None) => self.overlap = Some(Overlap::begin(&self.recent, tally)),
+            (true, Some(_)) => {}
+            (false, _) => {
+                self.overlap = None;
+                self.recent.sample(tally, now);
+            }
+        }
+    }
+
+    /// It fails since another one runs beside it.
+    pub(super) fn harm(&self) -> Option<Harm> {
+        let tally = self.upstream.as_ref()?.tally();
+        self.overlap.as_ref()?.harm(tally)
     }
 
     /// How it ended; `None` while it lives.

@@ -4,7 +4,12 @@
 //! reached. One workspace per look, the one that nobody has used for longest, and only one whose tier lets it sleep. Starts past a
 //! cap wait; the workspace's condition says for what.
 
-use std::{collections::HashMap, fs, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Arc, MutexGuard},
+    time::{Duration, Instant},
+};
 
 use super::{reconcile::Work, shared::Shared};
 use crate::{
@@ -14,16 +19,20 @@ use crate::{
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How old the knowledge may be by which a start is let through: a cap that is looked at every two seconds is none.
+const FRESH: Duration = Duration::from_millis(200);
 /// Somebody who was there a moment ago is not sent to sleep for somebody else.
 const MIN_IDLE: Duration = Duration::from_secs(5);
 
 /// What the last look saw.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Usage {
     /// Resident memory of all instances, bytes.
-    pub total: u64,
+    total: u64,
     /// The same by tier.
-    pub tiers: HashMap<TierName, u64>,
+    tiers: HashMap<TierName, u64>,
+    awake: HashMap<WorkspaceId, Awake>,
+    looked: Option<Instant>,
 }
 
 /// An awake workspace, as the guard sees it.
@@ -31,8 +40,11 @@ pub(super) struct Usage {
 pub(super) struct Awake {
     pub id: WorkspaceId,
     pub tier: TierName,
+    /// Zero while someone is on it.
     pub idle_for: Duration,
     pub resident: u64,
+    /// Its instance has not come up: it will take more.
+    pub starting: bool,
     /// Its tier lets it sleep.
     pub may_sleep: bool,
     /// It is suspended already: it counts, and gives nothing.
@@ -50,17 +62,15 @@ enum Short {
 /// Runs until the controller stops.
 pub(super) async fn guard(shared: Arc<Shared>) {
     loop {
-        let awake = shared.awake();
-        let usage = usage(&awake);
-        let short = short(&shared, &usage);
-        if let Some(short) = &short
-            && let Some(idlest) = idlest(&awake, short)
-        {
+        let found = {
+            let usage = shared.measured(Duration::ZERO);
+            short(&shared, &usage).and_then(|short| Some((idlest(usage.awake.values(), &short)?, short)))
+        };
+        if let Some((idlest, short)) = found {
             tracing::info!(id = %idlest, ?short, "memory is short: the idlest workspace goes to sleep");
             shared.wishes.press(idlest);
             shared.look_at(idlest);
         }
-        *shared.usage() = usage;
         tokio::select! {
             // Both arms only wait.
             () = shared.stopping.cancelled() => return,
@@ -69,12 +79,20 @@ pub(super) async fn guard(shared: Arc<Shared>) {
     }
 }
 
-fn usage(awake: &[Awake]) -> Usage {
-    let mut usage = Usage { total: awake.iter().map(|one| one.resident).sum(), ..Usage::default() };
-    for one in awake {
-        *usage.tiers.entry(one.tier.clone()).or_default() += one.resident;
+impl Usage {
+    /// One that is starting counts as what it will take: as much as those that serve, on average.
+    fn of(awake: HashMap<WorkspaceId, Awake>) -> Self {
+        let serving: Vec<u64> =
+            awake.values().filter(|one| !one.starting && !one.suspended).map(|one| one.resident).collect();
+        let typical = serving.iter().sum::<u64>() / (serving.len() as u64).max(1);
+        let mut usage = Self { looked: Some(Instant::now()), ..Self::default() };
+        for one in awake.values() {
+            let counts = if one.starting { one.resident.max(typical) } else { one.resident };
+            usage.total += counts;
+            *usage.tiers.entry(one.tier.clone()).or_default() += counts;
+        }
+        Self { awake, ..usage }
     }
-    usage
 }
 
 fn short(shared: &Shared, usage: &Usage) -> Option<Short> {
@@ -92,9 +110,8 @@ fn over(used: u64, cap_mb: Option<u64>) -> bool {
     cap_mb.is_some_and(|cap| used >= cap << 20)
 }
 
-fn idlest(awake: &[Awake], short: &Short) -> Option<WorkspaceId> {
+fn idlest<'a>(awake: impl Iterator<Item = &'a Awake>, short: &Short) -> Option<WorkspaceId> {
     awake
-        .iter()
         .filter(|one| one.may_sleep && !one.suspended && one.idle_for >= MIN_IDLE)
         .filter(|one| match short {
             Short::Tier(tier) => one.tier == *tier,
@@ -108,16 +125,29 @@ impl Work<'_> {
     /// What a start must wait for: the key of the cap that is reached.
     pub(super) fn memory_cap_reached(&self) -> Option<&'static str> {
         let (shared, tier) = (self.shared, &self.workspace.spec.tier);
-        let usage = shared.usage();
-        if over(usage.total, shared.settings.memory.instances_mb) {
+        let (of_host, of_tier) = (shared.settings.memory.instances_mb, shared.tier_cap(tier));
+        if of_host.is_none() && of_tier.is_none() {
+            return None;
+        }
+        let usage = shared.measured(FRESH);
+        if over(usage.total, of_host) {
             return Some("memory.instances_mb");
         }
-        let of_tier = usage.tiers.get(tier).copied().unwrap_or(0);
-        over(of_tier, shared.tier_cap(tier)).then_some("sleep.max_awake_mb of its tier")
+        let used = usage.tiers.get(tier).copied().unwrap_or(0);
+        over(used, of_tier).then_some("sleep.max_awake_mb of its tier")
     }
 }
 
 impl Shared {
+    /// What the instances have, as of a look no older than `age`.
+    fn measured(&self, age: Duration) -> MutexGuard<'_, Usage> {
+        let mut usage = self.usage();
+        if usage.looked.is_none_or(|at| at.elapsed() >= age) {
+            *usage = Usage::of(self.awake(&usage.awake));
+        }
+        usage
+    }
+
     fn tier_cap(&self, tier: &TierName) -> Option<u64> {
         self.policies.snapshot().tier(tier).and_then(|tier| tier.rules().sleep.max_awake_mb)
     }
@@ -153,6 +183,7 @@ mod tests {
             tier: tier.parse().expect("a tier"),
             idle_for: Duration::from_secs(idle),
             resident: resident_mb << 20,
+            starting: false,
             may_sleep: true,
             suspended: false,
         }
@@ -161,16 +192,21 @@ mod tests {
     #[test]
     fn the_idlest_of_those_concerned_goes_to_sleep() {
         let all = [awake("pro", 100, 300), awake("free", 900, 300), awake("pro", 400, 300)];
-        assert_eq!(idlest(&all, &Short::Machine), Some(all[1].id));
-        assert_eq!(idlest(&all, &Short::Tier("pro".parse().expect("a tier"))), Some(all[2].id));
+        assert_eq!(idlest(all.iter(), &Short::Machine), Some(all[1].id));
+        assert_eq!(idlest(all.iter(), &Short::Tier("pro".parse().expect("a tier"))), Some(all[2].id));
         let spared = [Awake { may_sleep: false, ..all[1].clone() }, Awake { suspended: true, ..all[1].clone() }];
-        assert_eq!(idlest(&spared, &Short::Host), None, "nobody who may not, and nobody twice");
-        assert_eq!(idlest(&[awake("pro", 2, 300)], &Short::Machine), None, "somebody was there a moment ago");
-        let usage = usage(&all);
+        assert_eq!(idlest(spared.iter(), &Short::Host), None, "nobody who may not, and nobody twice");
+        assert_eq!(idlest([awake("pro", 2, 300)].iter(), &Short::Machine), None, "somebody was there a moment ago");
+        let by_id = |all: &[Awake]| all.iter().map(|one| (one.id, one.clone())).collect::<HashMap<_, _>>();
+        let usage = Usage::of(by_id(&all));
         assert_eq!(usage.total, 900 << 20);
         assert!(
             over(usage.tiers[&all[0].tier], Some(600)) && !over(usage.total, None) && !over(usage.total, Some(901))
         );
+        let starts = Awake { starting: true, ..awake("pro", 0, 20) };
+        let with = Usage::of(by_id(&[&all[..], std::slice::from_ref(&starts)].concat()));
+        assert_eq!(with.total, 1200 << 20, "one that starts counts as what the others take");
+        assert_eq!(Usage::of(by_id(&[starts])).total, 20 << 20, "nobody knows better");
     }
 
     #[test]

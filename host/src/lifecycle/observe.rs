@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 
 use super::{
+    backoff,
     facts::{Config, DrainFacts, EndingFacts, Facts, InstanceFacts, ProcessFacts, Role},
     live::LiveInstance,
     offer::{Offer, offer},
@@ -29,6 +30,7 @@ pub(super) const SOURCE_REJECTED: &str = "SourceRejected";
 impl Work<'_> {
     /// Brings the live state up to date. Sends nothing to any instance.
     pub(super) async fn observe(&mut self) -> Result<(), Trouble> {
+        self.observe_backoff();
         self.observe_entry().await?;
         self.observe_processes().await;
         self.observe_secrets().await;
@@ -38,6 +40,15 @@ impl Work<'_> {
             self.live.rendered = None;
         }
         Ok(())
+    }
+
+    /// A clock of an earlier life may have been years ahead: then the wait begins anew.
+    fn observe_backoff(&mut self) {
+        let now = self.shared.clock.now();
+        let status = self.status();
+        if status.retry_at.is_some_and(|at| at > now + backoff::FURTHEST) {
+            status.retry_at = Some(now + backoff::delay(status.crashes, 0.0));
+        }
     }
 
     async fn observe_entry(&mut self) -> Result<(), Trouble> {
@@ -110,13 +121,16 @@ impl Work<'_> {
             self.shared.internal_paths.insert(secret.clone(), entry.clone());
             self.look_when_ended(process.clone());
         }
-        let live = LiveInstance::new(process, true, secret, OffsetDateTime::now_utc());
+        let now = self.shared.clock.now();
+        let mut live = LiveInstance::new(process, true, secret, now);
+        // Written by the clock of an earlier life, which may have been ahead.
+        live.started_at = instance.started_at.min(now);
         self.live.instances.insert(instance.id, live);
     }
 
     /// A changed secret is a changed revision, and nobody tells when a secret's file changes.
     async fn observe_secrets(&mut self) {
-        let now = OffsetDateTime::now_utc();
+        let now = self.shared.clock.now();
         let running = self.workspace.spec.desired == DesiredState::Running;
         let Some(rendered) = &self.live.rendered else { return };
         if now < rendered.checked_at + FRESH_FOR || !running {
@@ -211,7 +225,7 @@ impl Work<'_> {
                 ProcessFacts::Serving { since: *since, failed_checks: *failed_checks, next_check: *next_probe }
             }
             Some(live) => ProcessFacts::Starting {
-                deadline: row.instance.started_at + start_timeout,
+                deadline: live.started_at + start_timeout,
                 probes: live.probes,
                 next_probe: match live.told.as_ref().is_some_and(|told| told.is_set()) {
                     true => now,
@@ -228,6 +242,7 @@ impl Work<'_> {
             revision: row.instance.revision,
             restarts: row.instance.restarts,
             stale: self.progress.tried.is_some_and(|tried| row.instance.id < tried),
+            harmed: live.is_some_and(|live| live.harm().is_some()),
             suspended: live.and_then(|live| live.process.as_ref()).is_some_and(|process| process.is_suspended()),
             process,
             // Whether it is idle is read after the publication.

@@ -42,6 +42,7 @@ pub(super) fn offer(facts: &Facts, now: OffsetDateTime, held_for: Option<&'stati
             Offer::Unavailable(u32::try_from(seconds).unwrap_or(UNKNOWN_WAIT))
         }
         Some(_) if facts.crashes > 0 => Offer::Held("starting again"),
+        _ if facts.memory_cap.is_some() => Offer::Held("waiting for memory"),
         _ => Offer::Held("starting"),
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn reconcile(shared: Arc<Shared>, id: WorkspaceId) -> Result<Op
             stored,
         };
         work.observe().await?;
-        let now = OffsetDateTime::now_utc();
+        let now = shared.clock.now();
         let mut facts = work.facts(now);
         let sleep_look = work.settle_sleep(&mut facts, now);
         work.publish(&facts, now);

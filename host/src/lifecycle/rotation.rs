@@ -4,7 +4,7 @@
 use time::OffsetDateTime;
 
 use super::reconcile::{Trouble, Work};
-use crate::{crashpoint, db::Retiring, ids::InstanceId, model::Login, provisioner::Site};
+use crate::{crashpoint, db::Retiring, model::Login, provisioner::Site};
 
 /// Before a server that failed is asked again; what runs goes on meanwhile.
 const RETRY_PAUSE: time::Duration = time::Duration::seconds(5);
@@ -36,7 +36,7 @@ impl Work<'_> {
         self.provisioned(made, now)?;
         self.progress.rotations_seen = wanted;
         // Every instance that is there may have the old one; an id that is made later is greater.
-        self.progress.retiring = Some(Retiring { slot: next.slot.other(), before: InstanceId::generate() });
+        self.progress.retiring = Some(Retiring { slot: next.slot.other(), before: self.next_instance_id() });
         self.event("PasswordMade", "its database has a new password; instances with the old one are replaced");
         Ok(())
     }

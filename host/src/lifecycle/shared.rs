@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     backup::Backups,
+    clock::Clock,
     live::LiveState,
     memory::{Awake, Usage},
     metrics::Metrics,
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub provisioner: Arc<dyn Provisioner>,
     pub proxy_port: u16,
     pub internal_port: u16,
+    pub clock: Clock,
     pub queue: Queue,
     pub metrics: Arc<Metrics>,
     pub alerts: Arc<Alerts>,
@@ -104,6 +106,7 @@ impl Shared {
             provisioner,
             proxy_port: parts.proxy_port,
             internal_port: parts.internal_port,
+            clock: Clock::start(),
             queue: Queue::default(),
             metrics: Arc::default(),
             wishes: Wishes::default(),
@@ -168,25 +171,30 @@ impl Shared {
         lock(&self.usage)
     }
 
-    /// All workspaces with a living instance that are not worked on right now.
-    pub(super) fn awake(&self) -> Vec<Awake> {
+    /// All workspaces with a living instance. One that is being worked on right now counts as it did in the last look, `before`.
+    pub(super) fn awake(&self, before: &HashMap<WorkspaceId, Awake>) -> HashMap<WorkspaceId, Awake> {
         let all: Vec<_> = lock(&self.live).iter().map(|(id, live)| (*id, live.clone())).collect();
         let now = std::time::Instant::now();
         let set = self.policies.snapshot();
         all.into_iter()
             .filter_map(|(id, live)| {
-                let live = live.try_lock().ok()?;
+                let Ok(live) = live.try_lock() else {
+                    return before.get(&id).map(|known| (id, Awake { may_sleep: false, ..known.clone() }));
+                };
                 let entry = live.entries.first()?;
                 let processes: Vec<_> = live.instances.values().filter_map(|one| one.process.as_ref()).collect();
+                let in_use = live.instances.values().any(|one| !one.is_idle());
                 let resident = processes.iter().map(|process| process.resident_bytes()).sum();
-                (resident > 0).then(|| Awake {
+                let awake = || Awake {
                     id,
                     tier: entry.tier.clone(),
-                    idle_for: entry.activity.idle_for(now),
+                    idle_for: if in_use { Duration::ZERO } else { entry.activity.idle_for(now) },
                     resident,
+                    starting: live.instances.values().any(|one| one.serving_since.is_none()),
                     may_sleep: set.tier(&entry.tier).is_some_and(|tier| tier.rules().sleep.any()),
                     suspended: processes.iter().all(|process| process.is_suspended()),
-                })
+                };
+                (resident > 0).then(|| (id, awake()))
             })
             .collect()
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::{
-    facts::{Facts, InstanceFacts},
+    facts::{Config, Facts, InstanceFacts},
     ladder::{self, Asked, Circumstances},
     reconcile::Work,
 };
@@ -35,13 +35,19 @@ impl Work<'_> {
             return None;
         }
         let entry = self.live.entries.first().cloned()?;
-        let before = self.progress.sleep;
+        // Written by the clock of an earlier life, which may have been ahead.
+        let before = self.progress.sleep.map(|sleep| Sleep { since: sleep.since.min(now), ..sleep });
+        self.progress.sleep = before;
         let in_use = self.live.instances.values().any(|live| !live.is_idle());
         if in_use || asked == Some(Asked::Wake) {
             entry.activity.touch(Instant::now());
         }
         // A request that came between the decision and its publication takes a decision back that nobody asked for.
         let overtaken = in_use && before.is_some_and(|sleep| sleep.cause != SleepCause::Asked);
+        if facts.config != Config::Unrendered && facts.is_settled(now) {
+            // As `describe` would say at the end of this look: who asks for sleep in between must not be taken for who changed the spec.
+            self.status().observed_generation = self.workspace.generation;
+        }
         let rules = self.sleep_rules();
         let at = Circumstances {
             rules: &rules,
@@ -49,10 +55,12 @@ impl Work<'_> {
             wanted: entry.activity.is_wanted() || overtaken,
             changed: self.workspace.generation > self.workspace.status.observed_generation || facts.restart_asked,
             asked,
+            in_use,
             pressed,
             can_suspend: self.shared.can_suspend().is_ok(),
             serves: facts.is_settled_and_serves(),
             baking: facts.is_baking(),
+            wall_ahead: OffsetDateTime::now_utc() - now,
         };
         let (verdict, look_at) = ladder::decide(before, &at, now);
         if verdict != before {

@@ -35,25 +35,32 @@ impl Work<'_> {
         if let Err(cause) = self.back_up_before(&revision).await? {
             return self.failed_start(digest, role, cause, now).await;
         }
-        let id = InstanceId::generate();
+        let id = self.next_instance_id();
         let database = self.database_of(role, id);
         let (access, admission) = match self.admit(&database, revision.plugins.len(), now).await? {
             Admission::Granted(access, guard) => (access, guard),
             Admission::Wait => return Ok(()),
             Admission::Refused(cause) => return self.failed_start(digest, role, cause, now).await,
         };
-        let (row, launch) = match self.plan(&revision, id, database, access, now).await? {
+        let (row, launch) = match self.plan(&revision, (id, role), database, access, now).await? {
             Ok(plan) => plan,
             Err(cause) => return self.failed_start(digest, role, cause, now).await,
         };
         self.shared.registry.insert_instance(&row).await?;
         drop(admission);
         crashpoint!("start.after-row");
-        match self.copy_and_launch(&row, role, &launch, now).await {
+        let launched = match self.lay_catalog(role, &revision).await {
+            Ok(()) => self.copy_and_launch(&row, role, &launch, now).await,
+            Err(trouble) => Err(trouble),
+        };
+        match launched {
             Ok(mut live) => {
                 live.permit = Some(permit);
                 self.shared.metrics.started();
                 self.shared.starts.note(std::time::Instant::now());
+                if role == Role::Main {
+                    self.has_one_beside(now);
+                }
                 self.live.instances.insert(id, live);
                 let place = match role {
                     Role::Main => "",
@@ -71,6 +78,13 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    /// Larger than every one that the workspace knows of.
+    pub(super) fn next_instance_id(&self) -> InstanceId {
+        let before = self.progress.retiring.as_ref().map(|retiring| retiring.before);
+        let known = self.instances.iter().map(|row| row.instance.id).chain(self.progress.tried).chain(before);
+        InstanceId::generate_after(known.max())
     }
 
     /// A trial's has a name of its own, recorded in its row: by it a later daemon knows the trial, and removes the copy.
@@ -91,7 +105,7 @@ impl Work<'_> {
         now: OffsetDateTime,
     ) -> Result<(), Trouble> {
         let cause = format!("the instance can't be started: {cause}");
-        self.failed(Ended { revision, role, was_serving: false, port_taken: false, cause }, now);
+        self.failed(Ended { revision, role, was_serving: false, port_taken: false, harmful: false, cause }, now);
         self.save(None).await
     }
 
@@ -151,7 +165,7 @@ impl Work<'_> {
     async fn plan(
         &self,
         revision: &Revision,
-        id: InstanceId,
+        (id, role): (InstanceId, Role),
         database_name: String,
         access: Access,
         now: OffsetDateTime,
@@ -175,6 +189,10 @@ impl Work<'_> {
         };
         let slug = &self.workspace.slug;
         let home = self.shared.home(slug, self.workspace.id);
+        let (catalog_dir, catalog) = match role {
+            Role::Main => (Launch::catalog_dir(&home), BTreeMap::new()),
+            Role::Trial => (Launch::trial_catalog_dir(&home, id), revision.catalog.clone()),
+        };
         let boot_secret = hex::encode(rand::random::<[u8; 32]>());
         let host_config = HostConfig {
             public_url: &self.shared.public_url(slug),
@@ -183,7 +201,7 @@ impl Work<'_> {
             internal_port: self.shared.internal_port,
             internal_secret: &probe::derived(&boot_secret, "internal"),
             probe_token: &probe::derived(&boot_secret, "probe"),
-            catalog_dir: &Launch::catalog_dir(&home, id),
+            catalog_dir: &catalog_dir,
             catalog_files: revision.catalog.keys().map(String::as_str).collect(),
         }
         .over(&rendered);
@@ -200,7 +218,7 @@ impl Work<'_> {
             resources: self.resources(),
             plugins: revision.plugins.clone(),
             secrets,
-            catalog: revision.catalog.clone(),
+            catalog,
         };
         let instance = Instance {
             id,

@@ -46,7 +46,7 @@ impl Facts {
     }
 
     /// The work for the newest generation is over, well or badly.
-    fn is_settled(&self, now: OffsetDateTime) -> bool {
+    pub(super) fn is_settled(&self, now: OffsetDateTime) -> bool {
         if self.restore != Restoring::No || self.rotation_asked || self.retiring.is_some() {
             return false;
         }

@@ -58,6 +58,7 @@ pub(super) fn serving(revision: u8) -> InstanceFacts {
         revision: digest(revision),
         restarts: 0,
         stale: false,
+        harmed: false,
         suspended: false,
         process: ProcessFacts::Serving { since: T0, failed_checks: 0, next_check: T0 + Duration::seconds(10) },
         drain: None,
@@ -181,6 +182,35 @@ fn blue_serves_until_green_does_and_stands_by_for_its_bake() {
     assert_eq!(next_step(&facts, T0), Step::Readmit(blue));
     facts.instances[0].drain = None;
     assert_eq!(next_step(&facts, T0), Step::Start(digest(1), Role::Main), "green's traces are set right by a start");
+}
+
+#[test]
+fn a_green_that_breaks_blue_is_given_up_until_it_serves_and_then_blue_is() {
+    let (mut facts, blue) = changed(Writers::Many, RolloutStrategy::BlueGreen);
+    facts.instances.push(starting(2));
+    let green = facts.instances[1].id;
+    facts.instances[0].harmed = true;
+    assert_eq!(next_step(&facts, T0), Step::Terminate(green, Why::Harmful));
+    let renewal = Facts {
+        config: Config::Rendered(digest(1)),
+        instances: vec![facts.instances[0].clone(), starting(1)],
+        ..facts.clone()
+    };
+    assert!(matches!(next_step(&renewal, T0), Step::Probe(_)), "the same revision anew is what may mend it");
+    facts.instances[1].process = serving(2).process;
+    facts.active = Some(digest(2));
+    assert_eq!(next_step(&facts, T0), Step::Retire(blue), "green has shown that it works");
+    facts.instances[0].drain = drain(Leave::Retired);
+    assert_eq!(next_step(&facts, T0), Step::Confirm, "there is nothing to return to");
+    facts.good = Some(digest(2));
+    assert!(matches!(next_step(&facts, T0), Step::Rest(_)), "requests are on it");
+    facts.instances[0].drain.as_mut().expect("it drains").idle = true;
+    assert_eq!(next_step(&facts, T0), Step::Terminate(blue, Why::Replaced));
+    facts.good = Some(digest(1));
+    if let ProcessFacts::Serving { failed_checks, .. } = &mut facts.instances[1].process {
+        *failed_checks = 1;
+    }
+    assert!(matches!(next_step(&facts, T0), Step::Rest(_)), "green is not well either: nothing is decided");
 }
 
 #[test]

@@ -50,6 +50,7 @@ enum Happening {
     Delete,
     Crash(usize),
     Hang(usize),
+    Harm,
     ComesUp(usize),
     ComesUpWorse,
     BecomesIdle,
@@ -75,6 +76,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Delete),
         4 => (0..2usize).prop_map(Happening::Crash),
         2 => (0..2usize).prop_map(Happening::Hang),
+        2 => Just(Happening::Harm),
         8 => (0..3usize).prop_map(Happening::ComesUp),
         1 => Just(Happening::ComesUpWorse),
         4 => Just(Happening::BecomesIdle),
@@ -128,6 +130,11 @@ impl World {
                     *failed_checks += 1;
                 }
             }
+            Happening::Harm => {
+                if self.facts.mains().count() > 1 {
+                    self.facts.instances[0].harmed = true;
+                }
+            }
             Happening::ComesUp(n) => self.comes_up(*n),
             Happening::ComesUpWorse => {
                 let other = self.facts.instances.len() > 1;
@@ -159,6 +166,7 @@ impl World {
                 for instance in &mut self.facts.instances {
                     instance.drain = None;
                     instance.ending = None;
+                    instance.harmed = false;
                     if instance.process != ProcessFacts::Gone {
                         let deadline = now + Duration::seconds(120);
                         instance.process =
@@ -274,6 +282,7 @@ impl World {
                     revision,
                     restarts: facts.restarts,
                     stale: false,
+                    harmed: false,
                     suspended: false,
                     process: ProcessFacts::Starting { deadline, probes: 0, next_probe: now, refused: false },
                     drain: None,
@@ -338,11 +347,19 @@ impl World {
                 drain.cut_at = Some(now);
             }
             Step::Confirm => {
+                let alone = facts
+                    .mains()
+                    .next()
+                    .is_some_and(|blue| blue.harmed && Some(blue.id) != facts.serving().map(|i| i.id));
                 let good = facts.serving().filter(|serving| match serving.process {
-                    ProcessFacts::Serving { since, .. } => now >= since + facts.bake,
+                    ProcessFacts::Serving { since, .. } => now >= since + facts.bake || alone,
                     _ => false,
                 });
-                prop_assert_eq!(good.map(|good| good.revision), facts.active, "it has outlived its bake");
+                prop_assert_eq!(
+                    good.map(|good| good.revision),
+                    facts.active,
+                    "it has outlived its bake, or blue fails"
+                );
                 prop_assert_ne!(facts.good, facts.active, "once");
                 facts.good = facts.active;
                 self.fallback = None;
@@ -351,6 +368,11 @@ impl World {
                 let i = by_id(facts, id);
                 let instance = facts.instances[i].clone();
                 prop_assert!(instance.ending.is_none(), "told once");
+                if why == Why::Harmful {
+                    prop_assert!(!instance.is_proven(), "one that serves is not given up for the one before");
+                    let blue = facts.serving().filter(|blue| blue.harmed && blue.id < id);
+                    prop_assert!(blue.is_some_and(|blue| blue.revision != instance.revision), "a renewal mends");
+                }
                 let drained = instance.drain.is_some_and(|d| d.idle || now >= d.deadline);
                 let serves = instance.role == Role::Main && instance.is_proven() && !instance.suspended;
                 rude = matches!(why, Why::Deleted | Why::Unhealthy | Why::Surplus);
@@ -401,6 +423,7 @@ impl World {
         let facts = &mut self.facts;
         let i = facts.instances.iter().position(|i| i.id == id).expect("it is there");
         let buried = facts.instances.remove(i);
+        facts.instances.iter_mut().for_each(|other| other.harmed = false);
         prop_assert!(buried.process == ProcessFacts::Gone, "only the dead");
         if buried.role == Role::Main {
             facts.instances[..i].iter_mut().for_each(|older| older.stale = true);

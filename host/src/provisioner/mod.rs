@@ -15,7 +15,7 @@ mod stateless;
 
 pub use access::{Access, Site, Stage, Writers};
 pub use error::{ProvisionCause, ProvisionError};
-pub use postgres::{PostgresError, PostgresProvisioner};
+pub use postgres::{PostgresError, PostgresProvisioner, PostgresSurvey};
 pub use sqlite::SqliteProvisioner;
 pub use stateless::StatelessProvisioner;
 

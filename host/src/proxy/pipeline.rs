@@ -262,8 +262,17 @@ async fn forward(
         let mut link;
         (link, in_flight) = connect(proxy, entry, in_flight, attempt == 1).await?;
         match link.exchange(request, watch.as_deref(), patience.timeout).await {
-            Ok(response) => break (link, response),
-            Err(ExchangeError::Failed(error)) => return Err(error),
+            Ok(response) => {
+                in_flight.answered(!response.status().is_server_error());
+                break (link, response);
+            }
+            Err(ExchangeError::Failed(error)) => {
+                // The others are the client's doing.
+                if matches!(error, ProxyError::Exchange(_) | ProxyError::TimedOut) {
+                    in_flight.answered(false);
+                }
+                return Err(error);
+            }
             // A parked connection that was closed between our look and our first byte.
             Err(ExchangeError::Unsent(unsent)) if attempt < MAX_ATTEMPTS => request = *unsent,
             Err(ExchangeError::Unsent(_)) => return Err(ProxyError::Connect("it closes every connection".into())),

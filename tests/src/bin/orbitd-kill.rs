@@ -1,4 +1,4 @@
-//! `orbitd-kill`: the long kill runs. All ordered pairs of crash points, then SIGKILL at random under mixed operations.
+//! `orbitd-kill`: the long kill runs. Deaths in rollouts that restart, all ordered pairs of crash points, then SIGKILL at random under mixed operations.
 //!
 //! `ORBITD_KILL_ROUNDS` (500), `ORBITD_KILL_SEED` (the clock; printed), `ORBITD_KILL_PAIRS` (`all`, a number, or 0).
 
@@ -22,7 +22,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[tokio::main]
 async fn main() -> ExitCode {
     let began = Instant::now();
-    let pairs_wrong = pairs().await;
+    let pairs_wrong = restarts().await + pairs().await;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
     let seed = number("ORBITD_KILL_SEED", clock);
     let rounds = u32::try_from(number("ORBITD_KILL_ROUNDS", 500)).unwrap_or(u32::MAX);
@@ -47,6 +47,35 @@ async fn main() -> ExitCode {
     }
     println!("took {} s", began.elapsed().as_secs());
     if pairs_wrong + tally.violations() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Rollouts that restart, with a revision that comes up and one that does not: how many deaths in them went wrong.
+async fn restarts() -> usize {
+    let walks = kill_rig::RESTART_POINTS.iter().flat_map(|point| [true, false].map(|good| (*point, good)));
+    // The last good revision is good already.
+    let walks: Vec<_> = walks.filter(|walk| *walk != ("confirm.before", false)).collect();
+    let all = walks.len();
+    let queue = Arc::new(Mutex::new(walks));
+    let mut lanes = JoinSet::new();
+    for _ in 0..LANES {
+        let queue = queue.clone();
+        lanes.spawn(async move {
+            let mut wrong = Vec::new();
+            loop {
+                let Some((point, good)) = queue.lock().await.pop() else { return wrong };
+                wrong.extend(kill_rig::walk_restart(point, good).await.outcome.err());
+            }
+        });
+    }
+    let mut wrong = Vec::new();
+    while let Some(Ok(texts)) = lanes.join_next().await {
+        wrong.extend(texts);
+    }
+    println!("rollouts that restart: {} of {all} deaths wrong", wrong.len());
+    for text in &wrong {
+        println!("  {text}");
+    }
+    wrong.len()
 }
 
 /// How many pairs went wrong.

@@ -1,6 +1,9 @@
 //! The kill rig: the daemon dies by SIGKILL at each named point between two of its steps, starts again, and everything must
 //! agree: registry, processes, answers. The points are read from the daemon's own source, so a new one is tested by itself.
 //!
+//! Rollouts that restart (`rollout.strategy = "restart"`) have a walk of their own ([`walk_restart`]): the daemon dies in the middle
+//! of one, not before.
+//!
 //! The suite walks all points once; `cargo xtask nightly` walks all ordered pairs (it dies again while it recovers) and then
 //! kills at random under mixed operations ([`random`]).
 
@@ -255,6 +258,100 @@ async fn try_points(points: &[String], hit: &mut Vec<String>) -> Result<(), Stri
     }
     let torn = std::fs::read_dir(daemon.dir.join("data/backups.partial")).into_iter().flatten().count();
     if torn > 0 { Err(format!("{torn} unfinished backups are left")) } else { Ok(()) }
+}
+
+/// What a rollout that restarts comes by, in order.
+pub const RESTART_POINTS: [&str; 14] = [
+    "render.before-revision",
+    "render.after-revision",
+    "hold.before",
+    "cut.before",
+    "terminate.before",
+    "terminate.after",
+    "bury.before-files",
+    "bury.before-row",
+    "bury.after-row",
+    "start.after-row",
+    "start.after-spawn",
+    "start.after-release",
+    "confirm.before",
+    "status.after-write",
+];
+
+/// A daemon that serves is killed and comes back with the point armed, so that it dies in the rollout that follows: a restart, of a
+/// revision that comes up (`good`), or of one that does not and gives way to the last good one.
+pub async fn walk_restart(point: &str, good: bool) -> Walk {
+    let mut hit = Vec::new();
+    let name = if good { "a good revision" } else { "a broken one" };
+    let outcome = try_restart(point, good, &mut hit).await;
+    Walk { hit, outcome: outcome.map_err(|reason| format!("restart with {name}, {point}: {reason}")) }
+}
+
+async fn try_restart(point: &str, good: bool, hit: &mut Vec<String>) -> Result<(), String> {
+    let rules = "strategy = \"restart\"\nbake_s = 1\ndrain_s = 2";
+    let setup = Setup::stateless().toml("start_timeout_s = 3\n").rollout(rules);
+    let mut daemon = setup.workspace("acme", &titled("one"), &[]).start().await;
+    until(|| async { has_event(&daemon, "Confirmed").await }, &daemon, "the first revision to be good").await?;
+    daemon.kill();
+    daemon.environment = vec![("ORBITD_CRASHPOINT".to_owned(), point.to_owned())];
+    daemon.spawn();
+    if alive_until(&mut daemon, "acme", runs).await? {
+        // A stream without an end: it has to be cut.
+        let request = http::request("GET", &daemon.host("acme"), STREAM, Some(&daemon.token(&["acme"])), &[], "");
+        let stream = tokio::spawn(http::send(daemon.proxy, request));
+        let title = if good { "two" } else { "echo:crash" };
+        daemon.write_workspace("acme", &titled(title), &[]);
+        let over =
+            |one: &Value| runs(one) && one["generation"] == 2 && (good || !one["status"]["failed_revision"].is_null());
+        let lives = alive_until(&mut daemon, "acme", over).await;
+        stream.abort();
+        if lives? {
+            // After its bake.
+            let dies = wait::until_blocking(SETTLE_LIMIT, || (!daemon.lives()).then_some(()));
+            dies.ok_or_else(|| format!("a rollout went by without coming there\n{}", daemon.log_tail(30)))?;
+        }
+    } else {
+        let title = if good { "two" } else { "echo:crash" };
+        daemon.write_workspace("acme", &titled(title), &[]);
+    }
+    hit.push(point.to_owned());
+    daemon.environment.clear();
+    daemon.start().await;
+    let serves = if good { "two" } else { "one" };
+    until(|| async { settled_on(&daemon, serves).await }, &daemon, "everything to agree").await?;
+    settled_on(&daemon, serves).await
+}
+
+/// [`settled`] once the newest spec was looked at, whatever came of it.
+async fn settled_on(daemon: &Daemon, serves: &str) -> Result<(), String> {
+    let one = resource(daemon, "acme").await.ok_or("no answer")?;
+    if one["generation"] != 2 || one["status"]["observed_generation"] != 2 {
+        return Err(one["status"].to_string());
+    }
+    settled(daemon, serves).await
+}
+
+async fn has_event(daemon: &Daemon, reason: &str) -> Result<(), String> {
+    let events = call(daemon, "GET", "/v1/workspaces/acme/events?limit=100", None).await.to_string();
+    if events.contains(&format!("\"{reason}\"")) { Ok(()) } else { Err(events) }
+}
+
+/// Waits for it; the last reason and the daemon's last words otherwise.
+async fn until<F: Future<Output = Result<(), String>>>(
+    look: impl Fn() -> F,
+    daemon: &Daemon,
+    what: &str,
+) -> Result<(), String> {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    loop {
+        match look().await {
+            Ok(()) => return Ok(()),
+            Err(reason) if Instant::now() > deadline => {
+                return Err(format!("waited for {what}: {reason}\n{}", daemon.log_tail(15)));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 /// The instance's login works, and it is the only one of its workspace.

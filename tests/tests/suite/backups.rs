@@ -309,7 +309,7 @@ async fn a_real_backstage_on_postgres_changes_its_password_under_load_and_is_res
     println!("a real Backstage's password: {report:?}");
     assert_eq!(report.failed, 0, "{report:?}");
     old.sql(shared(), "SELECT 1").expect_err("the old password opens nothing");
-    // Every start reads the workspace's files anew, under new ids: only what is in the database alone shows a restore.
+    // Another workspace reads the files from another place, anew: only what is in the database alone shows a restore.
     let mark = "CREATE TABLE catalog.mark AS SELECT entity_ref FROM catalog.refresh_state";
     Login::of(&daemon, "acme").sql(shared(), mark).expect("marked");
 

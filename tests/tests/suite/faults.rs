@@ -1,7 +1,7 @@
 //! What the machine can do to a daemon (catalogue F): a full disk, no descriptors left, no port free, signals at the wrong time. Traffic goes
 //! on, changes are refused by name, and it recovers by itself.
 //!
-//! Elsewhere: crash points (F-01, F-02: `crashpoints`, nightly), random kills (F-03: nightly), restarts (F-04, F-05: `lifecycle`, bench), escaped
+//! Elsewhere: crash points (F-01, F-02: `crashpoints`, nightly), random kills (F-03: nightly), deaths in any order, restarts and set clocks (F-04, F-05, F-22: `survival`, bench), escaped
 //! processes, limits and floods (F-07, F-11, F-12: `confinement`), damaged, foreign and future registries (F-15, F-17, F-26: unit tests of `db`,
 //! `wrong_input`), a recorded pid that is somebody else's (F-06: unit tests of `driver`).
 

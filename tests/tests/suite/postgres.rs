@@ -46,6 +46,38 @@ async fn database_of(daemon: &Daemon, slug: &str) -> String {
 }
 
 #[tokio::test]
+async fn doctor_looks_at_the_database_server() {
+    let access = Access::new(shared());
+    let checks = |toml: &str| -> Vec<(String, String, String)> {
+        let daemon = Setup::echo().toml(toml).prepare();
+        let report: Value = serde_json::from_slice(&daemon.run(&["doctor", "--json"]).stdout).expect("JSON");
+        let checks = report["checks"].as_array().cloned().unwrap_or_default();
+        let text = |check: &Value, field: &str| check[field].as_str().unwrap_or_default().to_owned();
+        let of = |check: &Value| (text(check, "check"), text(check, "verdict"), text(check, "text"));
+        checks.iter().map(of).filter(|(check, ..)| check.starts_with("database")).collect()
+    };
+    let verdict = |checks: &[(String, String, String)], wanted: &str| {
+        let found = checks.iter().find(|(check, ..)| check == wanted);
+        found.map(|(_, verdict, _)| verdict.clone()).unwrap_or_else(|| panic!("{checks:?}"))
+    };
+    let good = checks(&access.provisioner(""));
+    for check in ["database server", "database rights", "database connections"] {
+        assert_eq!(verdict(&good, check), "ok", "{good:?}");
+    }
+    assert!(!format!("{good:?}").contains(&access.password));
+    let full = checks(&access.provisioner("reserve = 100000"));
+    assert_eq!(verdict(&full, "database connections"), "fail");
+    shared().superuser("postgres", &format!("ALTER ROLE {} NOCREATEROLE", access.user));
+    let lacking = checks(&access.provisioner(""));
+    assert_eq!(verdict(&lacking, "database rights"), "fail", "{lacking:?}");
+    let nobody = "[provisioner]\nkind = \"postgres\"\n[provisioner.postgres]\nurl = \"postgres://o:p@127.0.0.1:1/o\"\n";
+    let down = checks(nobody);
+    assert_eq!(verdict(&down, "database server"), "fail", "{down:?}");
+    assert_eq!(down.len(), 1, "and nothing is said of what nobody saw");
+    assert_eq!(checks(""), [], "SQLite needs no server");
+}
+
+#[tokio::test]
 async fn a_workspace_s_database_is_made_used_kept_or_dropped() {
     let access = Access::new(shared());
     let setup =

@@ -4,14 +4,18 @@
 //! "Side by side" runs the stand-in as a distribution that keeps nothing, where two instances may run; "on a copy" runs it on
 //! SQLite, where one may.
 
+use std::{net::SocketAddr, sync::Arc};
+
 use orbitd_tests::{
-    Daemon, Setup, admin, http,
-    load::Ask,
+    Daemon, Reply, Setup, admin, http,
+    load::{Ask, Check, Load},
     mixed::{Mix, MixedLoad},
     wait::{self, seconds},
     wire::Wire,
 };
 use serde_json::{Value, json};
+
+use crate::fixtures::instance_address;
 
 const QUICK: &str = "bake_s = 0\ndrain_s = 3";
 
@@ -357,4 +361,146 @@ async fn rollouts_wait_for_their_turn_and_the_condition_says_so() {
     })
     .await;
     assert!(most <= slugs.len() + 1, "{most} instances at the same time");
+}
+
+#[tokio::test]
+async fn a_restart_holds_requests_tells_the_pause_and_returns_to_the_last_good_revision() {
+    let rules = "strategy = \"restart\"\nbake_s = 1\ndrain_s = 3";
+    let setup = Setup::stateless().rollout(rules);
+    let daemon = setup.workspace("acme", &titled("v0"), &[]).start().await;
+    event(&daemon, "Confirmed").await;
+    let load = load(&daemon, Mix { per_second: 25, slow_ms: 500 });
+    load.answers_of("v0", 50).await;
+    // Two seconds until it is ready: everybody waits for it.
+    daemon.write_workspace("acme", &titled("echo:slow-start"), &[]);
+    let mut most = 0;
+    wait::until("answers of the new revision", seconds(60), || {
+        most = most.max(daemon.instances().len());
+        let seen = load.so_far();
+        async move {
+            let good = seen.versions.get("echo:slow-start").is_some_and(|count| *count >= 50);
+            if good { Ok(()) } else { Err(format!("{seen:?}")) }
+        }
+    })
+    .await;
+    assert_eq!(most, 1, "memory for one is enough");
+    let told = event(&daemon, "Released").await;
+    let held: u64 = told.split(' ').find_map(|word| word.parse().ok()).expect("milliseconds");
+    assert!(held >= 2_000, "{told}");
+    let metrics = daemon.admin().get("/metrics").await.expect(200).text();
+    assert!(metrics.contains("orbitd_rollout_pause_seconds_count 1"), "{metrics}");
+
+    daemon.admin().running("acme").await;
+    wait::until("it to be good", seconds(60), || async {
+        let confirmed = events(&daemon).await.iter().filter(|(reason, _)| reason == "Confirmed").count();
+        if confirmed == 2 { Ok(()) } else { Err(format!("{confirmed} times")) }
+    })
+    .await;
+    let before = load.so_far().versions["echo:slow-start"];
+    daemon.write_workspace("acme", &titled("echo:crash"), &[]);
+    let condition = rolled_out(&daemon, "False", "DidNotComeUp").await;
+    println!("{}", condition["message"]);
+    load.answers_of("echo:slow-start", before + 50).await;
+    let report = load.stop().await;
+    println!("a restart, and one that failed: {report:?}");
+    assert_eq!((report.failed, report.versions.len()), (0, 2), "{report:?}");
+    instances(&daemon, 1).await;
+    let reasons: Vec<String> = events(&daemon).await.into_iter().map(|(reason, _)| reason).collect();
+    assert!(!reasons.iter().any(|reason| reason == "Switched" || reason == "Proven"), "{reasons:?}");
+}
+
+/// Breaks or mends an instance from behind, or only looks; how often orbitd has asked its catalogue.
+async fn behind(instance: SocketAddr, what: &str) -> u64 {
+    let request = http::request("GET", "echo", &format!("/.echo/break{what}"), None, &[], "");
+    http::send(instance, request).await.expect("an answer").json()["asked"].as_u64().expect("a count")
+}
+
+/// Waits until orbitd has asked its catalogue once more.
+async fn asked(instance: SocketAddr) {
+    let before = behind(instance, "").await;
+    wait::until("orbitd to ask", seconds(30), || async {
+        let now = behind(instance, "").await;
+        if now > before { Ok(()) } else { Err(format!("{now} times")) }
+    })
+    .await;
+}
+
+fn title_of(reply: &Reply) -> Result<String, String> {
+    reply.json()["title"].as_str().map(str::to_owned).ok_or(format!("{} {}", reply.status, reply.text()))
+}
+
+#[tokio::test]
+async fn a_green_that_breaks_blue_is_given_up_before_it_serves() {
+    let setup = Setup::stateless().toml("start_timeout_s = 60\n").rollout("bake_s = 0\ndrain_s = 3");
+    let daemon = setup.workspace("acme", &titled("good"), &[]).start().await;
+    let ask = |target: &str| -> (Ask, Check) {
+        let (host, token) = (daemon.host("acme"), daemon.token(&["acme"]));
+        (Ask { address: daemon.proxy, host, target: target.to_owned(), token }, Arc::new(title_of))
+    };
+    // Half of all answers are 500 all the time, which is no reason to give anything up.
+    let load = Load::steady(vec![ask("/who"), ask("/x?mode=error")], 40);
+    load.more(60).await;
+    daemon.write_workspace("acme", &titled("echo:slow-start"), &[]);
+    wait::until("the new one to serve", seconds(60), || async {
+        let now = who(&daemon).await;
+        if now["title"] == "echo:slow-start" { Ok(()) } else { Err(now.to_string()) }
+    })
+    .await;
+    rolled_out(&daemon, "True", "Serving").await;
+    instances(&daemon, 1).await;
+
+    // Users' requests show it.
+    let blue = instance_address(&daemon, "acme").await;
+    load.more(60).await;
+    daemon.write_workspace("acme", &titled("echo:never-ready:1"), &[]);
+    instances(&daemon, 2).await;
+    behind(blue, "?on=1").await;
+    let condition = rolled_out(&daemon, "False", "BrokeBlue").await;
+    println!("{}", condition["message"]);
+    assert!(condition["message"].to_string().contains("expand, then contract"), "{condition}");
+    assert_eq!(load.stop().await.failed, 0, "every answer was an instance's");
+
+    // And where there are none, the catalogue does. Blue was started anew meanwhile.
+    wait::until("a renewed blue", seconds(60), || async {
+        let reply = daemon.get("acme", "/who", Some(&daemon.token(&["acme"]))).await;
+        let other = reply.json()["port"] != u64::from(blue.port());
+        if reply.status == 200 && other { Ok(()) } else { Err(format!("{} {}", reply.status, reply.text())) }
+    })
+    .await;
+    instances(&daemon, 1).await;
+    assert!(
+        events(&daemon).await.iter().all(|(reason, _)| reason != "RestartFailed"),
+        "blue is mended, not given up, too"
+    );
+    let blue = instance_address(&daemon, "acme").await;
+    daemon.write_workspace("acme", &titled("echo:never-ready:2"), &[]);
+    instances(&daemon, 2).await;
+    asked(blue).await;
+    behind(blue, "?on=1").await;
+    daemon
+        .admin()
+        .until("acme", "given up for the catalogue's sake", seconds(60), |workspace| {
+            admin::condition(workspace, "RolledOut").is_some_and(|one| {
+                one["reason"] == "BrokeBlue"
+                    && one["message"].to_string().contains("its catalogue answered with an error")
+            })
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_blue_that_green_broke_is_no_place_to_return_to() {
+    let setup = Setup::stateless().rollout("bake_s = 600\ndrain_s = 3");
+    let daemon = setup.workspace("acme", &titled("one"), &[]).start().await;
+    let blue = instance_address(&daemon, "acme").await;
+    daemon.write_workspace("acme", &titled("two"), &[]);
+    event(&daemon, "Switched").await;
+    asked(blue).await;
+    behind(blue, "?on=1").await;
+    println!("{}", event(&daemon, "NoWayBack").await);
+    event(&daemon, "Confirmed").await;
+    // Long before its bake is over.
+    instances(&daemon, 1).await;
+    rolled_out(&daemon, "True", "Serving").await;
+    assert_eq!(who(&daemon).await["title"], "two");
 }

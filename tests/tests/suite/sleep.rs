@@ -10,6 +10,7 @@ use orbitd_tests::{
     Daemon, Setup, http, processes,
     swap::Swap,
     wait::{self, seconds},
+    wire::Wire,
 };
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -101,16 +102,33 @@ async fn one_wake_serves_a_thousand_that_come_at_once() {
     let daemon = daemon(STOPS, &["acme"], "one").await;
     phase(&daemon, "acme", "asleep").await;
     assert_eq!(daemon.instances(), [], "nothing runs");
-    let before = events(&daemon, "acme", "Starting").await;
-    let boots = herd(&daemon, "acme", 1000).await;
+    let (starts, boots) = starts_for(&daemon, 1000).await;
     assert_eq!(boots.len(), 1, "one instance answered all: {boots:?}");
-    assert_eq!(events(&daemon, "acme", "Starting").await, before + 1, "one start");
+    assert_eq!(starts, 1, "one start");
     assert_eq!(events(&daemon, "acme", "Waking").await, 1, "one wake");
     // The counters do see a second wake, and the boot ids a second instance.
     phase(&daemon, "acme", "asleep").await;
-    let again = herd(&daemon, "acme", 10).await;
+    let (starts, again) = starts_for(&daemon, 10).await;
     assert!(again.is_disjoint(&boots));
-    assert_eq!(events(&daemon, "acme", "Starting").await, before + 2);
+    assert_eq!(starts, 1);
+}
+
+/// How many starts it takes when so many come at once, and the boot ids of those that answered.
+async fn starts_for(daemon: &Daemon, count: usize) -> (usize, BTreeSet<String>) {
+    let before = events(daemon, "acme", "Starting").await;
+    let boots = herd(daemon, "acme", count).await;
+    (events(daemon, "acme", "Starting").await - before, boots)
+}
+
+/// F-40's negative control: without single-flight the same count does not come to one.
+#[tokio::test]
+async fn the_herd_check_sees_a_sleeper_that_is_started_twice() {
+    let setup = Setup::echo().toml("max_starting = 4\n").env("ORBITD_FAULT", "start-twice");
+    let daemon = daemon_of(setup, ON_REQUEST, &["acme"], "one").await;
+    ask(&daemon, "acme", "sleep").await;
+    phase(&daemon, "acme", "asleep").await;
+    let (starts, _) = starts_for(&daemon, 50).await;
+    assert_eq!(starts, 2, "both are counted");
 }
 
 #[tokio::test]
@@ -237,6 +255,43 @@ async fn only_those_who_may_keep_awake_and_wake() {
     assert_eq!(events(&daemon, "acme", "Waking").await, wakes + 1);
 }
 
+/// An open connection on which `target` was asked for and answered with this status.
+async fn open(daemon: &Daemon, slug: &str, target: &str, more: &str, status: u16) -> Wire {
+    let mut wire = Wire::open(daemon.proxy).await.expect("connected");
+    let (host, token) = (daemon.host(slug), daemon.token(&[slug]));
+    wire.say(
+        format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{more}\r\n").as_bytes(),
+    )
+    .await;
+    let heard = wire.hear_until(seconds(30), |bytes| bytes.windows(4).any(|four| four == b"\r\n\r\n")).await;
+    assert_eq!(heard.statuses(), [status], "{:?}", String::from_utf8_lossy(&heard.bytes));
+    wire
+}
+
+#[tokio::test]
+async fn websockets_and_event_streams_keep_awake_as_long_as_they_are_open() {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                   Sec-WebSocket-Version: 13\r\n";
+    let daemon = daemon(STOPS, &["acme", "globex", "initech"], "one").await;
+    // On the first nothing moves at all, on the second now and then something does.
+    let socket = open(&daemon, "acme", "/ws", upgrade, 101).await;
+    let stream = open(&daemon, "globex", "/events?mode=events&n=100000&ms=400", "", 200).await;
+    let asleep = |slug: &'static str| events(&daemon, slug, "Asleep");
+    let before = [asleep("acme").await, asleep("globex").await];
+    // Another one of the same tier falls asleep three times meanwhile.
+    for _ in 0..3 {
+        boot(&daemon, "initech").await;
+        phase(&daemon, "initech", "asleep").await;
+    }
+    assert_eq!([asleep("acme").await, asleep("globex").await], before, "somebody is there");
+    for slug in ["acme", "globex"] {
+        assert_eq!(daemon.admin().workspace(slug).await["status"]["phase"], "running", "{slug}");
+    }
+    drop((socket, stream));
+    phase(&daemon, "acme", "asleep").await;
+    phase(&daemon, "globex", "asleep").await;
+}
+
 #[tokio::test]
 async fn a_large_body_wakes_a_sleeper_and_waits_with_its_sender() {
     const SIZE: usize = 192 << 20;
@@ -303,7 +358,6 @@ async fn a_suspended_instance_comes_back_as_it_was_whatever_happens_to_the_daemo
     println!("first answer after {:?}", began.elapsed());
     assert_eq!(daemon.instances(), first, "the same process");
 
-    // An open WebSocket is use; without it, it sleeps again.
     phase(&daemon, "acme", "suspended").await;
     daemon.kill();
     assert!(is_stopped(pid), "nobody woke it");

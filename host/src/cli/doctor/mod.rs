@@ -1,7 +1,8 @@
 //! `orbitd doctor`: looks at everything that keeps a daemon from working, and says what to do about it. `verdicts` decides,
-//! purely; `machine` and `daemon` look.
+//! purely; `machine`, `database` and `daemon` look.
 
 mod daemon;
+mod database;
 mod machine;
 mod verdicts;
 mod webhooks;
@@ -104,6 +105,7 @@ async fn look(global: &Global, args: &DoctorArgs) -> Vec<Finding> {
     let mut findings = machine::settings(file.as_deref(), &settings);
     let (daemon, seen) = daemon::look(&args.connection, &settings).await;
     findings.extend(machine::look(&settings, seen).await);
+    findings.extend(database::look(&settings.provisioner).await);
     findings.extend(daemon);
     if args.test_alerts {
         findings.extend(webhooks::test(&settings.alerts.webhooks).await);

@@ -72,23 +72,35 @@ pub async fn logs(client: &Client, args: LogsArgs, as_json: bool) -> Result<(), 
         }
         return Ok(());
     }
-    let mut seen = typed::<Lines>(answer)?;
-    print_lines(&seen.items, as_json);
-    let mut patience = Patience::new();
-    loop {
-        // A full part means that there is more already.
-        if seen.items.is_empty() {
-            sleep(POLL).await;
-        }
-        let Some(answer) = patience.keep(ask(format!("after={}", seen.next)).await)? else {
-            sleep(POLL).await;
-            continue;
-        };
-        seen = typed(answer)?;
-        if seen.rotated {
-            output::note("… the log was rotated; some lines may be missing …");
-        }
+    until_ctrl_c(async {
+        let mut seen = typed::<Lines>(answer)?;
         print_lines(&seen.items, as_json);
+        let mut patience = Patience::new();
+        loop {
+            // A full part means that there is more already.
+            if seen.items.is_empty() {
+                sleep(POLL).await;
+            }
+            let Some(answer) = patience.keep(ask(format!("after={}", seen.next)).await)? else {
+                sleep(POLL).await;
+                continue;
+            };
+            seen = typed(answer)?;
+            if seen.rotated {
+                output::note("… lines before these are gone: the log grew faster than it was read …");
+            }
+            print_lines(&seen.items, as_json);
+        }
+    })
+    .await
+}
+
+/// Follows until the user has seen enough, which is no failure. Lines are printed whole.
+async fn until_ctrl_c(follow: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        // Dropped between two questions or in one: nothing is lost but the answer.
+        result = follow => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
@@ -100,29 +112,35 @@ fn print_lines(lines: &[String], as_json: bool) {
 
 /// Prints the events.
 pub async fn events(client: &Client, args: EventsArgs, as_json: bool) -> Result<(), Failure> {
-    let mut after = 0;
-    let mut patience = Patience::new();
-    loop {
-        let answer = client.get::<Value>(&format!("{}/events?after={after}&limit=500", path(&args.slug))).await;
-        if !args.follow {
-            let answer = answer?;
-            if as_json {
-                output::json(&answer);
-                return Ok(());
-            }
-            for event in typed::<Events>(answer)?.items {
-                output::line(event_line(&event));
-            }
+    let ask = |after: i64| {
+        let path = format!("{}/events?after={after}&limit=500", path(&args.slug));
+        async move { client.get::<Value>(&path).await }
+    };
+    if !args.follow {
+        let answer = ask(0).await?;
+        if as_json {
+            output::json(&answer);
             return Ok(());
         }
-        if let Some(answer) = patience.keep(answer)? {
-            for event in typed::<Events>(answer)?.items {
-                after = after.max(event["sequence"].as_i64().unwrap_or(after));
-                output::line(if as_json { event.to_string() } else { event_line(&event) });
-            }
+        for event in typed::<Events>(answer)?.items {
+            output::line(event_line(&event));
         }
-        sleep(POLL).await;
+        return Ok(());
     }
+    until_ctrl_c(async {
+        let mut after = 0;
+        let mut patience = Patience::new();
+        loop {
+            if let Some(answer) = patience.keep(ask(after).await)? {
+                for event in typed::<Events>(answer)?.items {
+                    after = after.max(event["sequence"].as_i64().unwrap_or(after));
+                    output::line(if as_json { event.to_string() } else { event_line(&event) });
+                }
+            }
+            sleep(POLL).await;
+        }
+    })
+    .await
 }
 
 fn event_line(event: &Value) -> String {

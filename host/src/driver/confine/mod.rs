@@ -150,7 +150,7 @@ impl Confinement {
             None => Vec::new(),
         };
         let fence = self.landlock.then(|| Fence {
-            read: [&self.read[..], &cgroups].concat(),
+            read: [&self.read[..], &cgroups, &[Launch::catalog_dir(&launch.home)]].concat(),
             write: vec![Launch::run_dir(&launch.home, launch.id), launch.home.join("db")],
             bind: vec![launch.port],
         });

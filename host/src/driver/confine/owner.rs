@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <home>/            root:<user> 0711    the tenant passes through, and can neither make nor rename anything here
+//!   catalog/         root:<user> 2750    to read; files 0640
 //!   logs/            root       0700     the instance holds its log open, and can't open it
 //!   run/             root:<user> 0711
 //!     <instance>/    <user>     0700
@@ -22,13 +23,15 @@ use std::{
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, fstat, openat};
 
-use super::super::{DriverError, Home};
+use super::super::{DriverError, Home, catalog::CATALOG};
 
 /// Levels and entries that are given away at a start; a workspace with more has planted them.
 const MAX_DEPTH: u32 = 40;
 const MAX_ENTRIES: u32 = 200_000;
 /// Not for the group alone: two instances of a workspace may have two users, while one takes over from the other.
 const PASS_THROUGH: u32 = 0o711;
+/// New files get the directory's group.
+const SHOWN: u32 = 0o2750;
 
 /// Hands out users of a range.
 pub(super) struct Users {
@@ -53,6 +56,8 @@ impl Users {
         for shared in ["run", "db"] {
             pass_through(&home.directory(shared)?, user).map_err(failed)?;
         }
+        home.create_dir(CATALOG)?;
+        show(&home.directory(CATALOG)?, user).map_err(failed)?;
         // Whatever the daemon made or copied into the databases since.
         let databases = home.directory("db")?;
         give_below(&databases, user, 0, &mut left).map_err(failed)?;
@@ -92,6 +97,20 @@ impl Users {
 fn pass_through(directory: &OwnedFd, user: u32) -> io::Result<()> {
     fchown(directory, None, Some(Gid::from_raw(user)))?;
     Ok(fchmod(directory, Mode::from_raw_mode(PASS_THROUGH))?)
+}
+
+/// Lets the user read a directory of the daemon's, and whatever is put into it later.
+fn show(directory: &OwnedFd, user: u32) -> io::Result<()> {
+    let group = Some(Gid::from_raw(user));
+    fchown(directory, None, group)?;
+    fchmod(directory, Mode::from_raw_mode(SHOWN))?;
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            chownat(directory, entry.file_name(), None, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives away everything below a directory that is still the daemon's. Follows no link, and gives nothing that has a second name:

@@ -79,7 +79,7 @@ async fn look(shared: &Arc<Shared>) {
                 let rules = set.tier(&entry.tier).map(|tier| &tier.rules().backup);
                 rules.is_some_and(|rules| {
                     let Known { running, last, failure } = shared.backups.known(entry.id);
-                    let waits = failure.is_some_and(|failure| now < failure.at + AFTER_FAILURE);
+                    let waits = failure.is_some_and(|failure| (now - failure.at).abs() < AFTER_FAILURE);
                     running.is_none() && !waits && rules.is_due(last, now)
                 })
             })

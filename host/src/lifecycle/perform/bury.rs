@@ -10,6 +10,7 @@ use crate::{
     lifecycle::{
         backoff, cause,
         facts::{Facts, Role},
+        perform::EXPAND_CONTRACT,
         reconcile::{Trouble, Work},
         step::Why,
     },
@@ -27,6 +28,8 @@ pub(in crate::lifecycle) struct Ended {
     /// It had the traffic.
     pub was_serving: bool,
     pub port_taken: bool,
+    /// What served failed because of it.
+    pub harmful: bool,
     pub cause: String,
 }
 
@@ -56,7 +59,7 @@ impl Work<'_> {
             let log = self.shared.driver.log_tail(&home, cause::QUOTED_LINES).await.unwrap_or_default();
             let log = cause::lines_of(id, log);
             let last = match (why, &live) {
-                (Some(Why::Refused), Some(live)) => live.refused.as_deref(),
+                (Some(Why::Refused | Why::Harmful), Some(live)) => live.refused.as_deref(),
                 (_, Some(live)) => live.last_failure.as_deref(),
                 (_, None) => None,
             };
@@ -65,13 +68,19 @@ impl Work<'_> {
             let port_taken = exit == Some(Exit::Code(75))
                 || report.failed.as_ref().is_some_and(|failure| failure.phase == FailurePhase::Listen);
             let port_taken = port_taken && !was_serving;
-            self.failed(Ended { revision: row.instance.revision, role, was_serving, port_taken, cause }, now);
+            let harmful = why == Some(Why::Harmful);
+            self.failed(Ended { revision: row.instance.revision, role, was_serving, port_taken, harmful, cause }, now);
         }
         let before_database = report.failed.as_ref().is_some_and(|failure| {
             matches!(failure.phase, FailurePhase::Message | FailurePhase::Config | FailurePhase::Load)
         });
         if role == Role::Main && !before_database {
             self.progress.tried = self.progress.tried.max(Some(id));
+        }
+        if role == Role::Main {
+            // Whatever comes beside the others next is compared anew.
+            self.live.instances.values_mut().for_each(|live| live.overlap = None);
+            self.put_catalog_back(id).await?;
         }
         // The accounting first: counted twice is better than not at all, and the row is what makes us come back here.
         self.save(None).await?;
@@ -113,6 +122,9 @@ impl Work<'_> {
                 self.shared.settings.instances.start_timeout_s,
                 last.unwrap_or("it did not answer"),
             ),
+            Some(Why::Harmful) => {
+                return format!("{}. {EXPAND_CONTRACT}", last.unwrap_or("what serves fails since it runs beside it"));
+            }
             Some(Why::Refused) => last.unwrap_or("it came up worse than what serves").to_owned(),
             Some(Why::Unhealthy) => {
                 format!("the instance stopped answering and was restarted: {}", last.unwrap_or("no answer"))
@@ -146,7 +158,7 @@ impl Work<'_> {
 
     /// Accounts for it: a rollout that failed, or a crash.
     pub(in crate::lifecycle) fn failed(&mut self, ended: Ended, now: OffsetDateTime) {
-        let Ended { revision, role, was_serving, port_taken, cause } = ended;
+        let Ended { revision, role, was_serving, port_taken, harmful, cause } = ended;
         self.shared.metrics.crashed();
         if port_taken && self.live.port_retries < MAX_PORT_RETRIES {
             self.live.port_retries += 1;
@@ -160,38 +172,43 @@ impl Work<'_> {
             true => None,
         };
         match back_to.filter(|back_to| *back_to != revision) {
-            Some(back_to) => self.rollout_failed(revision, back_to, role, was_serving, &cause, now),
+            Some(back_to) => {
+                let (revision_name, back_to_name) = (revision.short(), back_to.short());
+                let (reason, message) = match role {
+                    Role::Trial => (
+                        "NotProven",
+                        format!(
+                            "revision {revision_name} did not come up on a copy of the database; {back_to_name} was not touched and serves. {cause}"
+                        ),
+                    ),
+                    Role::Main if was_serving => (
+                        "DiedInBake",
+                        format!(
+                            "revision {revision_name} took over and failed before it had served long enough to count as good (`rollout.bake_s`); {back_to_name} serves again. {cause}"
+                        ),
+                    ),
+                    Role::Main if harmful => (
+                        "BrokeBlue",
+                        format!("revision {revision_name} was given up before it served; {back_to_name} runs. {cause}"),
+                    ),
+                    Role::Main => (
+                        "DidNotComeUp",
+                        format!("revision {revision_name} did not come up; {back_to_name} runs. {cause}"),
+                    ),
+                };
+                self.rollout_failed((revision, back_to), reason, message, now);
+            }
             None => self.crashed(&cause, now),
         }
     }
 
     fn rollout_failed(
         &mut self,
-        revision: Digest,
-        back_to: Digest,
-        role: Role,
-        was_serving: bool,
-        cause: &str,
+        (revision, back_to): (Digest, Digest),
+        reason: &'static str,
+        message: String,
         now: OffsetDateTime,
     ) {
-        let (revision_name, back_to_name) = (revision.short(), back_to.short());
-        let (reason, message) = match role {
-            Role::Trial => (
-                "NotProven",
-                format!(
-                    "revision {revision_name} did not come up on a copy of the database; {back_to_name} was not touched and serves. {cause}"
-                ),
-            ),
-            Role::Main if was_serving => (
-                "DiedInBake",
-                format!(
-                    "revision {revision_name} took over and failed before it had served long enough to count as good (`rollout.bake_s`); {back_to_name} serves again. {cause}"
-                ),
-            ),
-            Role::Main => {
-                ("DidNotComeUp", format!("revision {revision_name} did not come up; {back_to_name} runs. {cause}"))
-            }
-        };
         self.shared.metrics.rollout_failed();
         let status = self.status();
         status.failed_revision = Some(revision);

@@ -30,8 +30,10 @@ impl Work<'_> {
         let home = self.shared.home(&self.workspace.slug, self.id());
         let Some(row) = self.instances.iter().find(|row| row.instance.id == id).cloned() else { return Ok(()) };
         let baking = self.progress.good.last() != self.workspace.status.active_revision.as_ref();
+        let beside = self.beside(id);
         let Some(live) = self.live.instances.get_mut(&id) else { return Ok(()) };
         if live.serving_since.is_some() {
+            live.sample(beside, now);
             let healthy = match &live.process {
                 Some(process) => health(&process.door(), &row).await,
                 None => Ok(()), // gone: the next step buries it
@@ -44,7 +46,14 @@ impl Work<'_> {
                     live.last_failure = Some(error.to_string());
                 }
             }
-            live.next_probe = OffsetDateTime::now_utc() + if baking { BAKE_CHECK_PAUSE } else { CHECK_PAUSE };
+            let process = live.process.clone().filter(|_| beside && live.failed_checks == 0);
+            let pause = if baking || beside { BAKE_CHECK_PAUSE } else { CHECK_PAUSE };
+            if let Some(process) = process {
+                self.ask_beside(&row, process.as_ref()).await;
+            }
+            if let Some(live) = self.live.instances.get_mut(&id) {
+                live.next_probe = self.shared.clock.now() + pause;
+            }
             return Ok(());
         }
         if let Some(told) = &live.told {
@@ -78,7 +87,7 @@ impl Work<'_> {
                 if let Some(live) = self.live.instances.get_mut(&id) {
                     live.last_failure = Some(reason);
                     let pause = if report.started.is_some() { READY_PAUSE } else { START_PAUSE };
-                    live.next_probe = OffsetDateTime::now_utc() + pause;
+                    live.next_probe = self.shared.clock.now() + pause;
                 }
                 Ok(())
             }
@@ -86,23 +95,23 @@ impl Work<'_> {
     }
 
     /// Where an instance is reached; `None` once it is gone.
-    fn door_of(&self, id: InstanceId) -> Option<Door> {
+    pub(super) fn door_of(&self, id: InstanceId) -> Option<Door> {
         Some(self.live.instances.get(&id)?.process.as_ref()?.door())
     }
 
     /// Is it the one, is it ready, does a plugin answer?
     pub(in crate::lifecycle) async fn prove_ready(&self, door: &Door, row: &InstanceRow) -> Result<(), String> {
         health(door, row).await.map_err(|error| error.to_string())?;
-        let revision = self.shared.registry.revision(self.id(), row.instance.revision).await;
-        let has_catalog = revision
-            .ok()
-            .flatten()
-            .is_none_or(|revision| revision.plugins.iter().any(|plugin| plugin.as_str() == "catalog"));
-        if has_catalog {
+        if self.has_catalog(row).await {
             let token = probe::derived(&row.instance.boot_secret, "probe");
             probe::catalog(door, &token).await.map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    pub(super) async fn has_catalog(&self, row: &InstanceRow) -> bool {
+        let revision = self.shared.registry.revision(self.id(), row.instance.revision).await.ok().flatten();
+        revision.is_none_or(|revision| revision.plugins.iter().any(|plugin| plugin.as_str() == "catalog"))
     }
 
     /// A plugin that was ready and now failed, by name: such an instance does not take over while there is a better one, running or
@@ -185,8 +194,11 @@ impl Work<'_> {
         } else {
             self.event("Ready", format!("instance {id} serves revision {} (started in {took} ms)", revision.short()));
         }
+        if !stands_by {
+            self.read_catalog_again(row);
+        }
         if let Some(since) = self.live.held_since.take() {
-            let pause = std::time::Duration::try_from(OffsetDateTime::now_utc() - since).unwrap_or_default();
+            let pause = std::time::Duration::try_from(self.shared.clock.now() - since).unwrap_or_default();
             self.shared.metrics.paused(pause);
             self.event("Released", format!("requests were held for {} ms", pause.as_millis()));
         }

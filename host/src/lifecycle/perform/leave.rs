@@ -82,7 +82,10 @@ impl Work<'_> {
         crashpoint!("terminate.before");
         self.shared.registry.set_instance_state(id, InstanceState::Stopping, now).await?;
         let trial = self.instances.iter().any(|row| row.instance.id == id && self.role_of(row) == Role::Trial);
-        let short = trial || matches!(why, Why::StartTimeout | Why::Refused);
+        if why == Why::Harmful {
+            self.tell_harm(id);
+        }
+        let short = trial || matches!(why, Why::StartTimeout | Why::Refused | Why::Harmful);
         let patience = if short { SHORT_PATIENCE } else { self.shared.stop_timeout() };
         if let Some(live) = self.live.instances.get_mut(&id) {
             if let Some(upstream) = &live.upstream {

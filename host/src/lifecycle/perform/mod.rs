@@ -1,7 +1,9 @@
 //! Does one step. One file per concern: coming up, leaving, and what is said over an instance that is gone; starting and the
 //! database are next door (`start_instance`, `database`).
 
+mod beside;
 mod bury;
+mod catalogue;
 mod come_up;
 mod leave;
 
@@ -9,12 +11,17 @@ use time::OffsetDateTime;
 
 use super::{
     facts::Facts,
+    fault,
     reconcile::{Trouble, Work},
     step::Step,
 };
 use crate::{crashpoint, db::MAX_GOOD};
 
 pub(super) use bury::Ended;
+
+/// What to do about a version that the one before can't live with.
+const EXPAND_CONTRACT: &str = "Both run on one database for a while: a new version must only add to it what the old one can live \
+     with, and take away with the version after (expand, then contract)";
 
 impl Work<'_> {
     pub(super) async fn perform(&mut self, step: Step, facts: &Facts, now: OffsetDateTime) -> Result<(), Trouble> {
@@ -27,7 +34,12 @@ impl Work<'_> {
             Step::Render => self.render(now).await?,
             Step::Provision => self.provision(now).await?,
             Step::AskTurn => self.ask_turn(),
-            Step::Start(revision, role) => self.start(revision, role, now).await?,
+            Step::Start(revision, role) => {
+                self.start(revision, role, now).await?;
+                if fault::starts_twice() {
+                    self.start(revision, role, now).await?;
+                }
+            }
             Step::Probe(id) => self.probe(id, now).await?,
             Step::Hold(id, why) => self.hold(id, why, now),
             Step::Retire(id) => self.retire(id, facts, now),
@@ -35,7 +47,7 @@ impl Work<'_> {
             Step::Cut(id) => self.cut(id, now),
             Step::Suspend(id) => self.suspend(id).await,
             Step::Resume(id) => self.resume(id, now),
-            Step::Confirm => self.confirm(),
+            Step::Confirm => self.confirm(facts),
             Step::Terminate(id, why) => self.terminate(id, why, now).await?,
             Step::Kill(id) => self.kill(id).await,
             Step::Bury(id) => self.bury(id, facts, now).await?,
@@ -82,7 +94,7 @@ impl Work<'_> {
     }
 
     /// The active revision is good: from here on its end is a crash, not a failed rollout.
-    fn confirm(&mut self) {
+    fn confirm(&mut self, facts: &Facts) {
         let Some(active) = self.workspace.status.active_revision else { return };
         crashpoint!("confirm.before");
         self.progress.fallback = None;
@@ -91,6 +103,22 @@ impl Work<'_> {
         good.push(active);
         let surplus = good.len().saturating_sub(MAX_GOOD);
         good.drain(..surplus);
+        let mut mains = facts.mains();
+        if let (Some(blue), Some(green)) = (mains.next(), mains.next())
+            && facts.no_way_back(blue, green)
+            && let Some(harm) = self.live.instances.get(&blue.id).and_then(|live| live.harm())
+        {
+            self.event(
+                "NoWayBack",
+                format!(
+                    "instance {} of revision {} fails since revision {} runs beside it ({harm}): it is not returned to, and \
+                     the new one counts as good before its bake is over. {EXPAND_CONTRACT}",
+                    blue.id,
+                    blue.revision.short(),
+                    active.short()
+                ),
+            );
+        }
         self.event("Confirmed", format!("revision {} has served well: it is the one to return to", active.short()));
     }
 }

@@ -19,6 +19,9 @@ impl Look<'_> {
                 if blue.drain.is_some() {
                     return Some(Step::Readmit(blue.id));
                 }
+                if self.facts.breaks(green, blue) {
+                    return Some(Step::Terminate(green.id, Why::Harmful));
+                }
                 self.checks(blue).or_else(|| self.checks(green))
             }
         }
@@ -40,9 +43,13 @@ impl Look<'_> {
         if let Some(step) = self.checks(green) {
             return Some(step);
         }
+        if let Some(step) = self.look_after(blue) {
+            return Some(step);
+        }
         // A newer wish does not wait for the bake: green was better than nothing, and there is no third place.
         let superseded = self.facts.misfit(green).is_some();
-        let baked = self.now >= since + self.facts.bake;
+        // A blue that fails since green runs is no place to return to: what it stands by for is over.
+        let baked = self.now >= since + self.facts.bake || self.facts.no_way_back(blue, green);
         if baked && !superseded && self.facts.is_baking() {
             return Some(Step::Confirm);
         }
@@ -66,5 +73,15 @@ impl Look<'_> {
         }
         let why = if superseded { Why::Superseded } else { Why::Replaced };
         (baked || superseded).then_some(Step::Terminate(blue.id, why))
+    }
+
+    /// Whether a blue that stands by could serve. Whatever it says, it is not ended for that: there is green.
+    fn look_after(&mut self, blue: &InstanceFacts) -> Option<Step> {
+        let ProcessFacts::Serving { next_check, .. } = blue.process else { return None };
+        if self.now >= next_check {
+            return Some(Step::Probe(blue.id));
+        }
+        self.wait(next_check);
+        None
     }
 }

@@ -26,13 +26,15 @@ pub(in crate::lifecycle) enum Why {
     StartTimeout,
     /// It came up worse than what serves.
     Refused,
+    /// What serves answers with errors since it runs.
+    Harmful,
     Unhealthy,
 }
 
 impl Why {
     /// It was wanted: the instance's end is no failure.
     pub fn is_wish(self) -> bool {
-        !matches!(self, Self::StartTimeout | Self::Refused | Self::Unhealthy)
+        !matches!(self, Self::StartTimeout | Self::Refused | Self::Harmful | Self::Unhealthy)
     }
 
     /// For people who wait.
@@ -50,7 +52,7 @@ impl Why {
             Self::Asleep => "falling asleep",
             Self::Deleted => "being deleted",
             Self::Surplus => "starting",
-            Self::StartTimeout | Self::Refused => "starting again",
+            Self::StartTimeout | Self::Refused | Self::Harmful => "starting again",
             Self::Unhealthy => "restarting: it did not answer",
         }
     }

@@ -1,7 +1,7 @@
 //! `[backup]` of a tier's file.
 
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, Time};
+use time::{Duration, OffsetDateTime, Time};
 
 use crate::model::BackupReason;
 
@@ -36,8 +36,10 @@ impl Default for BackupRules {
 impl BackupRules {
     const SHORTEST_S: u64 = 60;
 
-    /// Whether a backup is due, after the last one of whatever reason.
+    /// Whether a backup is due, after the last one of whatever reason. One of the future, made while the clock was ahead, does not keep
+    /// others from being made.
     pub fn is_due(&self, last: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
+        let last = last.filter(|last| *last <= now + Duration::MINUTE);
         let passed = |moment: OffsetDateTime| last.is_none_or(|last| last < moment);
         let every = self.every_s.map(|every| {
             let seconds = i64::try_from(every.max(Self::SHORTEST_S)).unwrap_or(i64::MAX);
@@ -107,6 +109,7 @@ mod tests {
         let hourly = rules("every_s = 3600");
         assert!(hourly.is_due(None, noon) && hourly.is_due(Some(at("2026-05-02T11:00:00Z")), noon));
         assert!(!hourly.is_due(Some(at("2026-05-02T11:00:01Z")), noon));
+        assert!(hourly.is_due(Some(at("2036-05-02T11:00:00Z")), noon), "made while the clock was ten years ahead");
         let daily = rules("daily_at = \"03:30\"");
         assert!(daily.is_due(Some(at("2026-05-02T03:29:00Z")), noon));
         assert!(!daily.is_due(Some(at("2026-05-02T03:30:05Z")), noon));

@@ -20,12 +20,14 @@ mod names;
 mod role;
 mod scram;
 mod server;
+mod survey;
 mod wire_config;
 
 #[cfg(test)]
 mod tests;
 
 pub use server::PostgresError;
+pub use survey::PostgresSurvey;
 
 use std::path::Path;
 

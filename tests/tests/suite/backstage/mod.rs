@@ -4,6 +4,7 @@
 mod browser;
 mod changes;
 mod flows;
+mod side_by_side;
 mod sleep;
 
 use std::time::Duration;

@@ -3,8 +3,9 @@
 // with a JSON account of it, keeps the raw bytes of every connection, and misbehaves on demand.
 //
 //   what it does at start   the workspace's `app.title`: "echo:crash", "echo:never-ready", "echo:slow-start", "echo:die-later",
-//                           "echo:die-after:<ms>", "echo:plugin-fails:<id>", "echo:broken" (ready, but its catalogue answers 500)
+//                           "echo:die-after:<ms>", "echo:plugin-fails:<id>", "echo:holds:<MiB>" (of memory), "echo:broken" (ready, but its catalogue answers 500)
 //   what it does per request   the query's `mode` (modes.js)
+//   whether it is broken   GET /.echo/break?on=1 on its own port: from then on every answer, its catalogue's too, is 500
 //   what it saw   GET /.echo/log on its own port (recorder.js), which serves nothing else; the proxy comes by the socket
 const fs = require('node:fs');
 const http = require('node:http');
@@ -58,6 +59,7 @@ if (behaviour === 'slow-start') {
   ready = false;
   setTimeout(() => { ready = true; }, 2000);
 }
+if (behaviour === 'holds') globalThis.held = Buffer.alloc(Number(argument) << 20, 1);
 if (behaviour === 'die-later') setTimeout(() => process.exit(71), 3000);
 if (behaviour === 'die-after') setTimeout(() => process.exit(71), Number(argument));
 
@@ -82,15 +84,26 @@ function own(req, res) {
   }
 }
 
-const isOwn = req => /^\/\.(orbit|backstage|echo)\//.test(req.url) || req.url.startsWith('/api/catalog/entities?limit=1');
+// As an older version is when a newer one has migrated the database that both are on.
+const health = { broken: false, asked: 0 };
+
+const isOwn = req => /^\/\.(orbit|backstage|echo)\//.test(req.url) || req.url.startsWith('/api/catalog/entities?limit=1') || req.url === '/api/catalog/refresh';
 
 const server = http.createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (req, res) => {
   if (isOwn(req)) {
     recorder.forget(req.socket);
-    if (req.url.startsWith('/api/catalog/entities')) return json(res, behaviour === 'broken' ? 500 : 200, []);
+    if (req.url === '/api/catalog/refresh') return json(res, 200, {});
+    if (req.url.startsWith('/api/catalog/entities')) {
+      health.asked += 1;
+      return json(res, behaviour === 'broken' || health.broken ? 500 : 200, []);
+    }
     return own(req, res);
   }
   const seen = recorder.request(req);
+  if (health.broken) {
+    req.resume();
+    return json(res, 500, about);
+  }
   const hash = createHash('sha256');
   let size = 0;
   const mode = new URLSearchParams(req.url.split('?')[1] ?? '').get('mode');
@@ -112,7 +125,13 @@ server.on('clientError', (error, socket) => { recorder.broken(socket, error.code
 
 const front = net.createServer(socket => { server.emit('connection', socket); recorder.watch(socket); });
 front.on('error', error => fail('listen', error.code === 'EADDRINUSE' ? 75 : 70, error.message));
-const inside = http.createServer((req, res) => (req.url === '/.echo/log' ? json(res, 200, recorder.dump()) : json(res, 404, {})));
+const inside = http.createServer((req, res) => {
+  if (req.url === '/.echo/log') return json(res, 200, recorder.dump());
+  if (!req.url.startsWith('/.echo/break')) return json(res, 404, {});
+  const on = new URLSearchParams(req.url.split('?')[1] ?? '').get('on');
+  if (on !== null) health.broken = on === '1';
+  return json(res, 200, health);
+});
 inside.on('error', error => fail('listen', error.code === 'EADDRINUSE' ? 75 : 70, error.message));
 inside.listen(start.port, '127.0.0.1', () => front.listen({ path: start.socket, backlog: 1024 }, () => {
   const fails = id => behaviour === 'plugin-fails' && id === argument;

@@ -1,5 +1,6 @@
 'use strict';
 // Ways to answer other than the plain account, by the query's `mode`. The raw ones write bytes that no HTTP library would.
+const fs = require('node:fs');
 const { createHash } = require('node:crypto');
 const { attack } = require('./attack');
 
@@ -41,6 +42,11 @@ function answerInMode(mode, req, res, about) {
     case 'attack':
       collect(req).then(body => attack(JSON.parse(body))).then(results => res.end(JSON.stringify(results)));
       return true;
+    case 'error':
+      req.resume();
+      res.writeHead(500, { 'content-type': 'application/json' });
+      res.end(JSON.stringify(about));
+      return true;
     case 'hang':
       return true;
     case 'deaf': // answers before the body is read, and reads none of it
@@ -61,6 +67,12 @@ function answerInMode(mode, req, res, about) {
         if (--left <= 0) { clearInterval(timer); res.end(); }
       }, number('ms', 100));
       res.on('close', () => clearInterval(timer));
+      return true;
+    }
+    case 'say': { // lines of its log: `<text> <number> <padding>`, from one number to below another
+      const padding = 'x'.repeat(number('pad', 0));
+      for (let i = number('from', 0); i < number('to', 1); i++) fs.writeSync(1, `${query.get('text') ?? 'said'} ${i} ${padding}\n`);
+      res.end('said');
       return true;
     }
     case 'cookies':
