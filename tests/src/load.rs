@@ -154,7 +154,7 @@ async fn ask_steadily(kinds: Vec<(Ask, Check)>, per_second: u32, stop: Arc<Atomi
             break;
         }
         let (ask, check) = kinds[n % kinds.len()].clone();
-        let keep = n / kinds.len() % 2 == 0;
+        let keep = (n / kinds.len()).is_multiple_of(2);
         let (kept, report) = (kept.clone(), report.clone());
         under_way.spawn(async move {
             let began = Instant::now();
