@@ -203,7 +203,7 @@ pub struct InstanceSettings {
     pub drain_timeout_s: u64,
     /// Instances that start at the same time; the others wait their turn.
     pub max_starting: usize,
-    /// Processes that wait with Backstage's code loaded, so that a start takes a third: at least so many (about 195 MiB each).
+    /// Processes that wait with Backstage started once already, so that a start takes a quarter: at least so many (about 310 MiB each).
     pub warm_min: usize,
     /// At most so many, learned from how many were started in a minute. 0 with `warm_min` 0: none.
     pub warm_max: usize,
