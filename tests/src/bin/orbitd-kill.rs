@@ -5,15 +5,10 @@
 use std::{
     collections::BTreeSet,
     process::ExitCode,
-    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use orbitd_tests::kill_rig::{self, random};
-use tokio::{sync::Mutex, task::JoinSet};
-
-/// Daemons under test at the same time.
-const LANES: usize = 3;
+use orbitd_tests::kill_rig::{self, LANES, random};
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -55,22 +50,9 @@ async fn restarts() -> usize {
     // The last good revision is good already.
     let walks: Vec<_> = walks.filter(|walk| *walk != ("confirm.before", false)).collect();
     let all = walks.len();
-    let queue = Arc::new(Mutex::new(walks));
-    let mut lanes = JoinSet::new();
-    for _ in 0..LANES {
-        let queue = queue.clone();
-        lanes.spawn(async move {
-            let mut wrong = Vec::new();
-            loop {
-                let Some((point, good)) = queue.lock().await.pop() else { return wrong };
-                wrong.extend(kill_rig::walk_restart(point, good).await.outcome.err());
-            }
-        });
-    }
-    let mut wrong = Vec::new();
-    while let Some(Ok(texts)) = lanes.join_next().await {
-        wrong.extend(texts);
-    }
+    let walked =
+        kill_rig::in_lanes(walks, |(point, good)| async move { kill_rig::walk_restart(point, good).await.outcome });
+    let wrong: Vec<String> = walked.await.into_iter().filter_map(Result::err).collect();
     println!("rollouts that restart: {} of {all} deaths wrong", wrong.len());
     for text in &wrong {
         println!("  {text}");
@@ -92,24 +74,10 @@ async fn pairs() -> usize {
     pairs = pairs.into_iter().step_by(step).take(wanted).collect();
     let all = pairs.len();
     println!("crash points: {} pairs of {} points, {LANES} at a time", all, points.len());
-    let queue = Arc::new(Mutex::new(pairs));
-    let mut lanes = JoinSet::new();
-    for _ in 0..LANES {
-        let queue = queue.clone();
-        lanes.spawn(async move {
-            let (mut wrong, mut second) = (Vec::new(), BTreeSet::new());
-            loop {
-                let Some(pair) = queue.lock().await.pop() else { return (wrong, second) };
-                let walk = kill_rig::walk(&pair).await;
-                second.extend(walk.hit.into_iter().nth(1));
-                wrong.extend(walk.outcome.err());
-            }
-        });
-    }
     let (mut wrong, mut second) = (Vec::new(), BTreeSet::new());
-    while let Some(Ok((texts, hit))) = lanes.join_next().await {
-        wrong.extend(texts);
-        second.extend(hit);
+    for walk in kill_rig::in_lanes(pairs, |pair| async move { kill_rig::walk(&pair).await }).await {
+        second.extend(walk.hit.into_iter().nth(1));
+        wrong.extend(walk.outcome.err());
     }
     println!(
         "crash points: {} of {all} pairs wrong; died a second time at {} different points",

@@ -7,7 +7,10 @@
 //! The suite walks all points once; `cargo xtask nightly` walks all ordered pairs (it dies again while it recovers) and then
 //! kills at random under mixed operations ([`random`]).
 
+mod lanes;
 pub mod random;
+
+pub use lanes::{LANES, in_lanes};
 
 use std::{
     collections::BTreeMap,
