@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Groups beyond this many are left out: a token is no place for more, and they travel with every request.
 pub const MAX_GROUPS: usize = 100;
 
-/// Which claims say who the caller is.
+/// Which claims say who the caller is. As settings, each may be missing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Names {
     /// `{"<workspace>": ["<role>"]}`, or a list of workspaces.
     pub workspaces_claim: String,

@@ -1,55 +1,83 @@
 //! A request as Cedar sees it: `User` does `Action` on `Plugin`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
-    RestrictedExpression as Expr,
+use cedar_policy_core::{
+    ast::{Context, Effect, Entity, EntityUIDEntry, Request, RestrictedExpr},
+    entities::{Entities, NoEntitiesSchema, TCComputation},
+    evaluator::Evaluator,
+    extensions::Extensions,
+    pst::SmolStr,
 };
 use orbit_caller::Caller;
 use orbit_policy_sdk::{AuthorizeRequest, claim, header};
+use orbit_text::Verdict;
 
 use crate::{
-    Prepared,
+    Program,
+    entity::{Type, Types, Uid},
     schema::{Kind, OTHER, READS, WRITES},
+    scope::{Asked, Member},
 };
 
 /// What a request without a plugin is for: the browser app's files, which Backstage's `app` plugin serves.
 const APP: &str = "app";
 
-/// What the text came to.
-pub enum Verdict {
-    /// A `permit` and no `forbid`.
-    Allowed,
-    /// With the `@reason` of a `forbid`, if it has one.
-    Denied {
-        /// One sentence.
-        reason: Option<String>,
-    },
+/// Asks the text: who is permitted and not forbidden may. An error in a policy is a failure: Cedar's own way skips the policy, and a
+/// skipped `forbid` lets somebody in.
+pub fn decide(program: &Program, request: &AuthorizeRequest, caller: &Caller) -> Result<Verdict, String> {
+    let types = Types::new()?;
+    let (asked, question, entities) = question(program, request, caller, &types)?;
+    let evaluator = Evaluator::new(question, &entities, Extensions::none());
+    let (mut permitted, mut forbidden) = (false, Vec::new());
+    // What can't apply is not even unpacked.
+    for packed in program.policies.iter().filter(|packed| packed.scope.holds(&asked)) {
+        let policy = packed.cedar(&types)?;
+        let (line, column) = packed.place;
+        let failed = |error| format!("policy, line {line}, column {column}: {error}");
+        match (evaluator.evaluate(&policy).map_err(failed)?, policy.effect()) {
+            (true, Effect::Permit) => permitted = true,
+            (true, Effect::Forbid) => forbidden.push(packed.reason.as_deref()),
+            (false, _) => {}
+        }
+    }
+    if forbidden.is_empty() && permitted {
+        return Ok(Verdict::Allowed);
+    }
+    // The first that has one, in the order of the text.
+    Ok(Verdict::Denied { reason: forbidden.into_iter().flatten().next().map(str::to_owned) })
 }
 
-/// Asks the text. An error in a policy is a failure: Cedar would skip the policy, and a skipped `forbid` lets somebody in.
-pub fn decide(prepared: &Prepared, request: &AuthorizeRequest, caller: &Caller) -> Result<Verdict, String> {
-    let policies = PolicySet::from_json_str(&prepared.policies).map_err(|error| error.to_string())?;
-    let user = uid("User", &caller.user)?;
-    let plugin = uid("Plugin", if request.plugin.is_empty() { APP } else { &request.plugin })?;
+/// What Cedar is asked: for the heads of policies, and for Cedar.
+pub fn question(
+    program: &Program,
+    request: &AuthorizeRequest,
+    caller: &Caller,
+    types: &Types,
+) -> Result<(Asked, Request, Entities), String> {
+    let asked = asked(request, caller);
+    let entry = |member: &Member| EntityUIDEntry::known(types.uid(&member.uid), None);
+    let (principal, action, resource) = (entry(&asked.principal), entry(&asked.action), entry(&asked.resource));
+    let question = Request::new_unchecked(principal, action, resource, Some(context(program, request)?));
+    let entities = entities(program, request, &asked, types)?;
+    Ok((asked, question, entities))
+}
+
+fn asked(request: &AuthorizeRequest, caller: &Caller) -> Asked {
+    let named = |of: Type| move |name: &String| Uid::new(of, name.as_str());
     let (action, group) = action(&request.method);
-    let action = uid("Action", action)?;
-    let entities = entities(prepared, request, caller, &user, &plugin, &action, group)?;
-    let asked = Request::new(user, action, plugin, context(prepared, request)?, None).map_err(|e| e.to_string())?;
-    let answer = Authorizer::new().is_authorized(&asked, &policies, &entities);
-    if let Some(error) = answer.diagnostics().errors().next() {
-        return Err(error.to_string());
-    }
-    match answer.decision() {
-        Decision::Allow => Ok(Verdict::Allowed),
-        Decision::Deny => {
-            let mut reasons: Vec<&str> =
-                answer.diagnostics().reason().filter_map(|id| policies.annotation(id, "reason")).collect();
-            // A set: the same sentence for the same request.
-            reasons.sort_unstable();
-            Ok(Verdict::Denied { reason: reasons.first().map(|reason| (*reason).to_owned()) })
-        }
+    let plugin = if request.plugin.is_empty() { APP } else { &request.plugin };
+    let (groups, roles) = (caller.groups.iter().map(named(Type::Group)), caller.roles.iter().map(named(Type::Role)));
+    Asked {
+        principal: Member { uid: Uid::new(Type::User, caller.user.as_str()), within: groups.chain(roles).collect() },
+        action: Member { uid: Uid::new(Type::Action, action), within: vec![Uid::new(Type::Action, group)] },
+        resource: Member {
+            uid: Uid::new(Type::Plugin, plugin),
+            within: vec![
+                Uid::new(Type::Workspace, request.workspace.as_str()),
+                Uid::new(Type::Tier, request.tier.as_str()),
+            ],
+        },
     }
 }
 
@@ -61,64 +89,60 @@ fn action(method: &str) -> (&str, &'static str) {
     }
 }
 
-fn entities(
-    prepared: &Prepared,
-    request: &AuthorizeRequest,
-    caller: &Caller,
-    user: &EntityUid,
-    plugin: &EntityUid,
-    action: &EntityUid,
-    group: &str,
-) -> Result<Entities, String> {
-    let (workspace, tier) = (uid("Workspace", &request.workspace)?, uid("Tier", &request.tier)?);
-    let mut parents = HashSet::new();
-    for (kind, names) in [("Group", &caller.groups), ("Role", &caller.roles)] {
-        for name in names {
-            parents.insert(uid(kind, name)?);
-        }
-    }
-    let mut attributes = HashMap::new();
-    for (name, kind) in &prepared.claims {
+/// Those of the request, and the workspace, which a condition can name beside its plugin.
+fn entities(program: &Program, request: &AuthorizeRequest, asked: &Asked, types: &Types) -> Result<Entities, String> {
+    let mut attributes = Vec::new();
+    for (name, kind) in &program.claims {
         // Missing or of another type: not there, which the text has to ask for (`principal has …`).
         if let Some(value) = claim(&request.claims, name).and_then(|json| value(json, *kind)) {
-            attributes.insert(name.clone(), value);
+            attributes.push((SmolStr::from(name), value));
         }
     }
+    let entity = |uid: &Uid, within: &[Uid], attributes: Vec<(SmolStr, RestrictedExpr)>| {
+        let within: HashSet<_> = within.iter().map(|uid| types.uid(uid)).collect();
+        Entity::new(types.uid(uid), attributes, HashSet::new(), within, [], Extensions::none())
+            .map_err(|error| error.to_string())
+    };
+    let Asked { principal, action, resource } = asked;
     let list = [
-        Entity::new(user.clone(), attributes, parents).map_err(|error| error.to_string())?,
-        Entity::new_no_attrs(plugin.clone(), HashSet::from([workspace.clone()])),
-        Entity::new_no_attrs(workspace, HashSet::from([tier])),
-        Entity::new_no_attrs(action.clone(), HashSet::from([uid("Action", group)?])),
+        entity(&principal.uid, &principal.within, attributes)?,
+        entity(&action.uid, &action.within, Vec::new())?,
+        entity(&resource.uid, &resource.within, Vec::new())?,
+        entity(
+            &Uid::new(Type::Workspace, request.workspace.as_str()),
+            &[Uid::new(Type::Tier, request.tier.as_str())],
+            Vec::new(),
+        )?,
     ];
-    Entities::from_entities(list, None).map_err(|error| error.to_string())
+    // A member names all that it is in, directly or not.
+    let closed = TCComputation::AssumeAlreadyComputed;
+    Entities::from_entities(list, None::<&NoEntitiesSchema>, closed, Extensions::none())
+        .map_err(|error| error.to_string())
 }
 
-fn context(prepared: &Prepared, request: &AuthorizeRequest) -> Result<Context, String> {
-    let headers = prepared.headers.iter().filter_map(|name| {
-        header(&request.headers, name).map(|value| (name.clone(), Expr::new_string(value.to_owned())))
-    });
-    let headers = Expr::new_record(headers).map_err(|error| error.to_string())?;
-    Context::from_pairs([
-        ("path".to_owned(), Expr::new_string(request.path.clone())),
-        ("query".to_owned(), Expr::new_string(request.query.clone())),
-        ("headers".to_owned(), headers),
-    ])
-    .map_err(|error| error.to_string())
+fn context(program: &Program, request: &AuthorizeRequest) -> Result<Context, String> {
+    let text = |text: &str| RestrictedExpr::val(text);
+    let headers = program
+        .headers
+        .iter()
+        .filter_map(|name| header(&request.headers, name).map(|value| (SmolStr::from(name), text(value))));
+    let headers = RestrictedExpr::record(headers).map_err(|error| error.to_string())?;
+    let fields = [
+        (SmolStr::new_static("path"), text(&request.path)),
+        (SmolStr::new_static("query"), text(&request.query)),
+        (SmolStr::new_static("headers"), headers),
+    ];
+    Context::from_pairs(fields, Extensions::none()).map_err(|error| error.to_string())
 }
 
-fn value(json: &str, kind: Kind) -> Option<Expr> {
+fn value(json: &str, kind: Kind) -> Option<RestrictedExpr> {
     match kind {
-        Kind::String => serde_json::from_str(json).ok().map(Expr::new_string),
-        Kind::Long => serde_json::from_str(json).ok().map(Expr::new_long),
-        Kind::Bool => serde_json::from_str(json).ok().map(Expr::new_bool),
+        Kind::String => serde_json::from_str::<String>(json).ok().map(RestrictedExpr::val),
+        Kind::Long => serde_json::from_str::<i64>(json).ok().map(RestrictedExpr::val),
+        Kind::Bool => serde_json::from_str::<bool>(json).ok().map(RestrictedExpr::val),
         Kind::Strings => {
             let texts: Vec<String> = serde_json::from_str(json).ok()?;
-            Some(Expr::new_set(texts.into_iter().map(Expr::new_string)))
+            Some(RestrictedExpr::set(texts.into_iter().map(RestrictedExpr::val)))
         }
     }
-}
-
-fn uid(kind: &str, id: &str) -> Result<EntityUid, String> {
-    let kind: EntityTypeName = kind.parse().map_err(|error: cedar_policy::ParseErrors| error.to_string())?;
-    Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use cedar_policy::Schema;
+use cedar_policy_core::{extensions::Extensions, validator::ValidatorSchema};
 use serde::{Deserialize, Serialize};
 
 /// Methods that only read; everything else is a write.
@@ -38,7 +38,7 @@ impl Kind {
 }
 
 /// The schema with these claims as attributes of `User` and these headers in `context.headers`; all of them may be missing.
-pub fn of(claims: &BTreeMap<String, Kind>, headers: &[String]) -> Result<Schema, String> {
+pub fn of(claims: &BTreeMap<String, Kind>, headers: &[String]) -> Result<ValidatorSchema, String> {
     let mut text = String::from(
         "entity Group, Role, Tier;\nentity Workspace in [Tier];\nentity Plugin in [Workspace];\nentity User in [Group, Role] {",
     );
@@ -57,8 +57,8 @@ pub fn of(claims: &BTreeMap<String, Kind>, headers: &[String]) -> Result<Schema,
             "action {methods} in [\"{group}\"] appliesTo {{ principal: User, resource: Plugin, context: {{ path: String, query: String, headers: {{ {fields} }} }} }};"
         );
     }
-    let (schema, _) =
-        Schema::from_cedarschema_str(&text).map_err(|error| format!("the schema of the request: {error}"))?;
+    let (schema, _) = ValidatorSchema::from_cedarschema_str(&text, Extensions::none())
+        .map_err(|error| format!("the schema of the request: {error}"))?;
     Ok(schema)
 }
 

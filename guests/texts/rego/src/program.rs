@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orbit_text::Verdict;
 use regorus::{
     Engine, Value,
     languages::rego::compiler::Compiler,
@@ -24,15 +25,6 @@ pub struct Program {
     /// Rule paths.
     allow: String,
     deny: Option<String>,
-}
-
-/// What the rules came to.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// `allow` is true.
-    pub allowed: bool,
-    /// The first sentence of `deny`, which outweighs `allow`.
-    pub denied: Option<String>,
 }
 
 impl Program {
@@ -66,12 +58,13 @@ impl Program {
         let mut machine = self.machine()?;
         machine.set_input(input);
         let mut ask = |rule: &str| machine.execute_entry_point_by_name(rule).map_err(|error| error.to_string());
-        let denied = match &self.deny {
-            Some(rule) => denial(&ask(rule)?),
-            None => None,
-        };
-        let allowed = denied.is_none() && ask(&self.allow)? == Value::Bool(true);
-        Ok(Verdict { allowed, denied })
+        // A sentence of `deny` outweighs `allow`.
+        if let Some(rule) = &self.deny
+            && let Some(reason) = denial(&ask(rule)?)
+        {
+            return Ok(Verdict::Denied { reason: Some(reason) });
+        }
+        Ok(if ask(&self.allow)? == Value::Bool(true) { Verdict::Allowed } else { Verdict::Denied { reason: None } })
     }
 
     fn machine(&self) -> Result<RegoVM, String> {

@@ -1,5 +1,5 @@
-//! The parser and the validator of Cedar recurse deeper than a policy written in Rust, and hold more tables. Both
-//! flags stand behind xtask's and win.
+//! Parsers, validators and compilers recurse deeper than a policy written in Rust, and hold more tables. Both flags stand behind
+//! xtask's and win.
 
 fn main() {
     // A native build, as `cargo test` makes it, has another linker.
@@ -8,5 +8,5 @@ fn main() {
             println!("cargo::rustc-link-arg-cdylib={flag}");
         }
     }
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../build.rs");
 }
