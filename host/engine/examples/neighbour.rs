@@ -106,8 +106,7 @@ fn beside(good: &Router, zoo: &[&Inmate], clients: usize, pairs: usize, window: 
     let measured: Vec<Pair> = thread::scope(|scope| {
         for client in 0..clients {
             let (gate, first) = (&gate, client * zoo.len() / clients);
-            let asked: Vec<&Router> =
-                zoo.iter().filter(|one| one.slow || client == 0).map(|one| &one.router).collect();
+            let asked: Vec<&Router> = zoo.iter().filter(|one| one.slow || client == 0).map(|one| &one.router).collect();
             scope.spawn(move || gate.ask_in_turn(&asked, first));
         }
         // Once with everything, so that what is made once is made and the slow ones are known as such.
