@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -30,9 +30,14 @@ pub enum Fault {
     Silent,
     /// Every chunk waits this long, both ways.
     Slow(Duration),
-    /// Once: what the client sent with these bytes in it reaches the server; when the server has answered, both are cut, and the answer is
-    /// lost. Then all is well again.
-    LoseAnswer(Vec<u8>),
+    /// Once: what a client sends with the bytes `to` in it reaches the server; when the server has answered, both are cut, and the answer is
+    /// lost. Then all is well again, unless [`Proxy::then`] says otherwise.
+    LoseAnswer {
+        /// Only on a connection that has sent these before; empty: on any.
+        after: Vec<u8>,
+        /// What it must contain.
+        to: Vec<u8>,
+    },
     /// The client gets `answer` for what it sends with one of these in it, and the server hears nothing of that.
     Answer {
         /// What it must contain.
@@ -56,6 +61,7 @@ struct Shared {
     server: SocketAddr,
     accepted: AtomicUsize,
     hits: AtomicUsize,
+    next: Mutex<Fault>,
 }
 
 impl Proxy {
@@ -66,7 +72,12 @@ impl Proxy {
     pub async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared { server, accepted: AtomicUsize::new(0), hits: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            server,
+            accepted: AtomicUsize::new(0),
+            hits: AtomicUsize::new(0),
+            next: Mutex::new(Fault::None),
+        });
         let (fault, cuts) = (watch::Sender::new(Fault::None), watch::Sender::new(()));
         let task = tokio::spawn(accept(listener, shared.clone(), fault.clone(), cuts.clone()));
         Self { address, shared, fault, cuts, task }
@@ -75,6 +86,11 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
+    }
+
+    /// What comes after the next [`Fault::LoseAnswer`].
+    pub fn then(&self, fault: Fault) {
+        *self.shared.next() = fault;
     }
 
     /// Cuts every connection; new ones pass.
@@ -90,6 +106,12 @@ impl Proxy {
     /// How often [`Fault::LoseAnswer`] and [`Fault::Answer`] met what they wait for.
     pub fn hits(&self) -> usize {
         self.shared.hits.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn next(&self) -> MutexGuard<'_, Fault> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,6 +157,8 @@ async fn relay(client: TcpStream, shared: &Shared, fault: &watch::Sender<Fault>)
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
     let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    // What [`Fault::LoseAnswer`] comes after, once it was there.
+    let mut begun = Vec::new();
     loop {
         tokio::select! {
             // Cancel-safe, all three: a read that was not ready took nothing.
@@ -149,10 +173,16 @@ async fn relay(client: TcpStream, shared: &Shared, fault: &watch::Sender<Fault>)
                     return Ok(());
                 }
                 let now = faults.borrow().clone();
+                if let Fault::LoseAnswer { after, .. } = &now
+                    && holds(chunk, after)
+                {
+                    begun.clone_from(after);
+                }
                 match now {
-                    Fault::LoseAnswer(wanted) if holds(chunk, &wanted) => {
+                    Fault::LoseAnswer { after, to } if begun == after && holds(chunk, &to) => {
                         to_server.write_all(chunk).await?;
-                        fault.send_replace(Fault::None);
+                        let next = std::mem::replace(&mut *shared.next(), Fault::None);
+                        fault.send_replace(next);
                         swallow(&mut from_server, &mut answered).await?;
                         shared.hits.fetch_add(1, Ordering::Relaxed);
                         return Ok(());

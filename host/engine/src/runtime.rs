@@ -19,12 +19,18 @@ use crate::{
 /// Calls that can run at the same time; one more is [`crate::CallErrorKind::Unavailable`]. Calls run on the caller's thread,
 /// so this is a bound on threads.
 const POOL: u32 = 256;
-/// Pages of one memory that stay mapped between calls, bytes: more than a decision of a well-behaved policy touches.
-const KEEP_RESIDENT: usize = 256 << 10;
+/// Pages of one memory that stay mapped between calls, bytes: the whole memory of a policy whose binding says nothing. What is more goes
+/// back to the system after each call, and each of its pages comes with a fault at the next one and, if it is read first and written
+/// then, with an interrupt of every processor that runs another call (measured: a neighbour's p99 × 2.7).
+const KEEP_RESIDENT: usize = 8 << 20;
+/// The same of a table: all of it.
+const KEEP_TABLE: usize = MAX_TABLE_ELEMENTS * size_of::<usize>();
 /// Native stack of a guest, bytes. Callers' threads have 2 MiB.
 const MAX_WASM_STACK: usize = 256 << 10;
-/// Memories kept warm though no call uses them; each holds [`KEEP_RESIDENT`] at most.
-const WARM_SLOTS: u32 = 32;
+/// Memories kept warm though no call uses them, each for its policy; each holds what its policy touched, [`KEEP_RESIDENT`] at most
+/// (some 100 KiB for a usual one). Where there are more policies than this, they take each other's, which changes the address space
+/// and holds up every call of the process while it does.
+const WARM_SLOTS: u32 = 64;
 
 /// The engine and its clock. One per process; share it by `Arc`.
 pub struct Runtime {
@@ -48,7 +54,7 @@ impl Runtime {
             .table_elements(MAX_TABLE_ELEMENTS)
             .max_memory_size(MAX_MEMORY)
             .linear_memory_keep_resident(KEEP_RESIDENT)
-            .table_keep_resident(64 << 10)
+            .table_keep_resident(KEEP_TABLE)
             .max_unused_warm_slots(WARM_SLOTS)
             .pagemap_scan(Enabled::Auto);
         let mut config = compile_config();

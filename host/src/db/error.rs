@@ -59,6 +59,16 @@ pub enum RegistryError {
         /// How that ended.
         source: sqlx::Error,
     },
+    /// It stopped answering in the middle of a COMMIT, and could not be asked in time what became of that: the change may stand.
+    #[error(
+        "whether orbitd did {operation} is not known, because the registry stopped answering in the middle of it ({source}); look before you ask again"
+    )]
+    Unsettled {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it could not be asked.
+        source: Box<RegistryError>,
+    },
     /// The database does not keep the durability that was asked for.
     #[error(
         "the registry's database runs with {setting} = {found} instead of {wanted}: changes could be lost with the power"
@@ -175,9 +185,11 @@ impl RegistryError {
             | Self::Pooled { .. }
             | Self::NotDurable { .. } => RegistryErrorKind::Unusable,
             Self::Full { .. } => RegistryErrorKind::Full,
-            Self::ReadOnly { .. } | Self::Busy { .. } | Self::Unreachable { .. } | Self::Disk { .. } => {
-                RegistryErrorKind::Unavailable
-            }
+            Self::ReadOnly { .. }
+            | Self::Busy { .. }
+            | Self::Unreachable { .. }
+            | Self::Disk { .. }
+            | Self::Unsettled { .. } => RegistryErrorKind::Unavailable,
             Self::SlugTaken | Self::Changed | Self::AppliedBefore => RegistryErrorKind::Conflict,
             Self::Sealed(_) | Self::Malformed { .. } => RegistryErrorKind::Malformed,
             Self::Failed { .. } => RegistryErrorKind::Failed,
@@ -206,15 +218,9 @@ impl RegistryError {
         }
     }
 
-    /// Whether it is not known if the change was stored: it was on its way, and no answer came.
-    pub fn outcome_is_unknown(&self) -> bool {
-        match self {
-            Self::Unreachable { source: sqlx::Error::Io(error), .. } => {
-                !is(error, |r| matches!(r, NoSession::LastTry(_)))
-            }
-            Self::Unreachable { .. } | Self::Disk { .. } => true,
-            _ => false,
-        }
+    /// Whether it was the session that failed, not the change: on another one that may succeed.
+    pub(super) fn is_of_the_session(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Disk { .. })
     }
 
     pub(super) fn malformed(what: &'static str) -> impl Fn(String) -> Self {

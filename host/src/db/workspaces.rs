@@ -107,6 +107,11 @@ fn select(tail: &str) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM workspaces {tail}"))
 }
 
+async fn is_there(connection: &mut AnyConnection, id: WorkspaceId) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query("SELECT 1 FROM workspaces WHERE id = $1").bind(id.to_string()).fetch_optional(connection);
+    Ok(found.await?.is_some())
+}
+
 fn row(row: &AnyRow) -> Result<WorkspaceRow, RegistryError> {
     let text = |name: &'static str| row.try_get::<String, _>(name).map_err(RegistryError::of("read a workspace"));
     let number = |name: &'static str| row.try_get::<i64, _>(name).map_err(RegistryError::of("read a workspace"));
@@ -130,35 +135,29 @@ fn row(row: &AnyRow) -> Result<WorkspaceRow, RegistryError> {
 impl Registry {
     /// A new workspace with its signing key (PKCS#8, sealed here), or [`RegistryError::SlugTaken`].
     pub async fn insert_workspace(&self, workspace: &Workspace, signing_key: &[u8]) -> Result<(), RegistryError> {
-        match self.try_insert_workspace(workspace, signing_key).await {
-            // Once more: whatever became of the first session, it is over before the next one may write (a server's lock says so).
-            Err(error) if error.outcome_is_unknown() => {}
-            settled => return settled,
-        }
-        match self.try_insert_workspace(workspace, signing_key).await {
-            Err(RegistryError::SlugTaken) if self.workspace(workspace.id).await?.is_some() => Ok(()),
-            settled => settled,
-        }
-    }
-
-    async fn try_insert_workspace(&self, workspace: &Workspace, signing_key: &[u8]) -> Result<(), RegistryError> {
         const OPERATION: &str = "store the new workspace";
         let failed = RegistryError::of(OPERATION);
         let sealed = self.master_key.seal("signing key", signing_key)?;
         let (spec, status) = (write_json("spec", &workspace.spec)?, write_json("status", &workspace.status)?);
         let progress = write_json("progress", &Progress::default())?;
-        let work = async |connection: &mut AnyConnection| {
-            sqlx::query(
+        let mut settling = self.writer.settling(OPERATION).await?;
+        loop {
+            let again = settling.is_again();
+            let work = async |connection: &mut AnyConnection| {
+                if again && is_there(connection, workspace.id).await.map_err(&failed)? {
+                    return Ok(());
+                }
+                sqlx::query(
                 "INSERT INTO workspaces (id, slug, owner, spec, generation, deleting, status, progress, attention, created_at, updated_at) \
                  VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1, $8, $9)",
             )
             .bind(workspace.id.to_string())
             .bind(workspace.slug.as_str())
             .bind(workspace.owner.to_string())
-            .bind(spec)
+            .bind(&spec)
             .bind(workspace.generation)
-            .bind(status)
-            .bind(progress)
+            .bind(&status)
+            .bind(&progress)
             .bind(write_time(workspace.created_at))
             .bind(write_time(workspace.updated_at))
             .execute(&mut *connection)
@@ -167,16 +166,19 @@ impl Registry {
                 Some(e) if e.is_unique_violation() => RegistryError::SlugTaken,
                 _ => failed(error),
             })?;
-            sqlx::query("INSERT INTO signing_keys (workspace_id, sealed, created_at) VALUES ($1, $2, $3)")
-                .bind(workspace.id.to_string())
-                .bind(sealed)
-                .bind(write_time(workspace.created_at))
-                .execute(&mut *connection)
-                .await
-                .map_err(&failed)?;
-            Ok(())
-        };
-        self.writer.transaction(OPERATION, work).await
+                sqlx::query("INSERT INTO signing_keys (workspace_id, sealed, created_at) VALUES ($1, $2, $3)")
+                    .bind(workspace.id.to_string())
+                    .bind(&sealed)
+                    .bind(write_time(workspace.created_at))
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(&failed)?;
+                Ok(())
+            };
+            if let Some(outcome) = settling.transaction(work).await {
+                return outcome;
+            }
+        }
     }
 
     /// All, by slug.
@@ -269,73 +271,78 @@ impl Registry {
         spec: &Spec,
         now: OffsetDateTime,
     ) -> Result<(), RegistryError> {
-        match self.try_write_spec(id, seen, spec, now).await {
-            // Once more, as a new workspace is.
-            Err(error) if error.outcome_is_unknown() => {}
-            settled => return settled,
-        }
-        match self.try_write_spec(id, seen, spec, now).await {
-            Err(RegistryError::AppliedBefore) => Ok(()),
-            Err(RegistryError::Changed) => {
-                let found = self.workspace(id).await?.map(|row| row.workspace);
-                let ours = found.is_some_and(|found| found.generation == seen + 1 && found.spec == *spec);
-                if ours { Ok(()) } else { Err(RegistryError::Changed) }
-            }
-            settled => settled,
-        }
-    }
-
-    async fn try_write_spec(
-        &self,
-        id: WorkspaceId,
-        seen: i64,
-        spec: &Spec,
-        now: OffsetDateTime,
-    ) -> Result<(), RegistryError> {
         const OPERATION: &str = "store the change";
         let failed = RegistryError::of(OPERATION);
-        let spec = write_json("spec", spec)?;
-        let work = async |connection: &mut AnyConnection| {
-            if let Some(operation) = Operation::current()
-                && !operation.apply(connection).await.map_err(&failed)?
-            {
-                return Err(RegistryError::AppliedBefore);
-            }
-            let done = sqlx::query(
-                "UPDATE workspaces SET spec = $1, generation = $2, attention = 1, updated_at = $3 \
+        let text = write_json("spec", spec)?;
+        let mut settling = self.writer.settling(OPERATION).await?;
+        loop {
+            let again = settling.is_again();
+            let work = async |connection: &mut AnyConnection| {
+                if again {
+                    let found = sqlx::query("SELECT generation, spec FROM workspaces WHERE id = $1")
+                        .bind(id.to_string())
+                        .fetch_optional(&mut *connection)
+                        .await
+                        .map_err(&failed)?;
+                    let column = |row: &AnyRow| Ok((row.try_get::<i64, _>(0)?, row.try_get::<String, _>(1)?));
+                    let found = found.as_ref().map(column).transpose().map_err(&failed)?;
+                    if found.is_some_and(|found| found == (seen + 1, text.clone())) {
+                        return Ok(());
+                    }
+                }
+                if let Some(operation) = Operation::current()
+                    && !operation.apply(connection).await.map_err(&failed)?
+                {
+                    return Err(RegistryError::AppliedBefore);
+                }
+                let done = sqlx::query(
+                    "UPDATE workspaces SET spec = $1, generation = $2, attention = 1, updated_at = $3 \
                  WHERE id = $4 AND generation = $5 AND deleting = 0",
-            )
-            .bind(spec)
-            .bind(seen + 1)
-            .bind(write_time(now))
-            .bind(id.to_string())
-            .bind(seen)
-            .execute(connection)
-            .await
-            .map_err(&failed)?;
-            if done.rows_affected() == 1 { Ok(()) } else { Err(RegistryError::Changed) }
-        };
-        self.writer.transaction(OPERATION, work).await
+                )
+                .bind(&text)
+                .bind(seen + 1)
+                .bind(write_time(now))
+                .bind(id.to_string())
+                .bind(seen)
+                .execute(connection)
+                .await
+                .map_err(&failed)?;
+                if done.rows_affected() == 1 { Ok(()) } else { Err(RegistryError::Changed) }
+            };
+            if let Some(outcome) = settling.transaction(work).await {
+                return outcome;
+            }
+        }
     }
 
-    /// Marks a workspace for deletion, with a generation of its own; with or without its database.
+    /// Marks a workspace for deletion, with a generation of its own; with or without its database. Once marked it stays as it was marked.
     pub async fn mark_deleting(
         &self,
         id: WorkspaceId,
         keep_data: bool,
         now: OffsetDateTime,
     ) -> Result<(), RegistryError> {
-        sqlx::query(
-            "UPDATE workspaces SET deleting = $3, generation = generation + 1, attention = 1, updated_at = $1 \
-             WHERE id = $2 AND deleting = 0",
-        )
-        .bind(write_time(now))
-        .bind(id.to_string())
-        .bind(if keep_data { KEEP_DATA } else { DROP_DATA })
-        .execute(&self.writer)
-        .await
-        .map_err(RegistryError::of("store the deletion"))?;
-        Ok(())
+        const OPERATION: &str = "store the deletion";
+        // Done again, it finds what it has done.
+        let mut settling = self.writer.settling(OPERATION).await?;
+        loop {
+            let work = async |connection: &mut AnyConnection| {
+                sqlx::query(
+                    "UPDATE workspaces SET deleting = $3, generation = generation + 1, attention = 1, updated_at = $1 \
+                 WHERE id = $2 AND deleting = 0",
+                )
+                .bind(write_time(now))
+                .bind(id.to_string())
+                .bind(if keep_data { KEEP_DATA } else { DROP_DATA })
+                .execute(connection)
+                .await
+                .map_err(RegistryError::of(OPERATION))?;
+                Ok(())
+            };
+            if let Some(outcome) = settling.transaction(work).await {
+                return outcome;
+            }
+        }
     }
 
     /// Forgets a workspace and everything that hangs on it: revisions, key, instances, events.

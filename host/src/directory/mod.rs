@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Invariants: one [`Entry`] per living workspace *id* (a workspace deleted and created again under its slug has a new
-//! entry); one [`Upstream`] per instance, which counts its own requests; a request counts itself in with [`Entry::enter`]
+//! entry; who comes first makes it, [`Directory::get_or_insert`]); one [`Upstream`] per instance, which counts its own requests; a request counts itself in with [`Entry::enter`]
 //! and looks again whether the instance still is the offered one, so once the controller has published something else
 //! and seen the instance idle, no request is on it. A request that meets its workspace asleep says so
 //! ([`Activity::want_awake`]), whatever becomes of it then.
@@ -74,6 +74,25 @@ impl Directory {
         });
     }
 
+    /// The entry of a living workspace: the one that is there, else this one, which is there from now on. Whoever makes a workspace
+    /// known, who created it or who found it in the registry, gets the same: what is published to one is what requests read.
+    pub fn get_or_insert(&self, fresh: Arc<Entry>) -> Arc<Entry> {
+        let mut known = fresh.clone();
+        self.table.rcu(|table| match table.get(&fresh.slug) {
+            Some(entry) if entry.id == fresh.id => {
+                known = entry.clone();
+                table.clone()
+            }
+            _ => {
+                known = fresh.clone();
+                let mut table = Table::clone(table);
+                table.insert(fresh.slug.clone(), fresh.clone());
+                Arc::new(table)
+            }
+        });
+        known
+    }
+
     /// Takes a workspace out, if it still is this life of it.
     pub fn remove(&self, slug: &Slug, id: WorkspaceId) {
         self.table.rcu(|table| {
@@ -88,5 +107,31 @@ impl Directory {
     /// Tells the controller that an authorised request wants this workspace. A hint: it may be dropped.
     pub fn wake(&self, id: WorkspaceId) {
         let _ = self.wake.try_send(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::SigningKey;
+
+    #[test]
+    fn a_workspace_has_one_entry_whoever_makes_it_known_first() {
+        let (directory, _hints) = Directory::new();
+        let entry = |id| {
+            let (key, _) = SigningKey::generate("https://acme.test/api/auth".into()).expect("a key");
+            Entry::new(id, "acme".parse().expect("a slug"), "pro".parse().expect("a tier"), Arc::new(key))
+        };
+        let there = || directory.get("acme").expect("there");
+        let id = WorkspaceId::generate();
+        let controllers = directory.get_or_insert(entry(id));
+        let creators = directory.get_or_insert(entry(id));
+        assert!(Arc::ptr_eq(&controllers, &creators) && Arc::ptr_eq(&controllers, &there()));
+        controllers.publish(Availability::Stopped);
+        assert_eq!(there().availability(), Availability::Stopped, "what is published is what requests read");
+
+        // The same slug in a new life.
+        let new = directory.get_or_insert(entry(WorkspaceId::generate()));
+        assert!(!Arc::ptr_eq(&controllers, &new) && Arc::ptr_eq(&new, &there()));
     }
 }

@@ -63,22 +63,23 @@ impl Work<'_> {
             return Ok(());
         }
         let tier = self.workspace.spec.tier.clone();
-        let fresh = match self.live.entries.first() {
-            Some(entry) if entry.tier == tier => None,
+        match self.live.entries.first() {
+            Some(entry) if entry.tier == tier => {}
             // Refused by the renderer (UnknownTier): what serves goes on under the policies it had.
-            Some(_) if self.shared.policies.snapshot().tier(&tier).is_none() => None,
-            Some(entry) => Some(entry.in_tier(tier)),
+            Some(_) if self.shared.policies.snapshot().tier(&tier).is_none() => {}
+            Some(entry) => {
+                let fresh = entry.in_tier(tier);
+                self.shared.directory.insert([fresh.clone()]);
+                self.live.entries.insert(0, fresh);
+            }
             None => {
                 let issuer = format!("{}/api/auth", self.shared.public_url(&slug));
                 let stored = self.shared.registry.signing_key(id).await?;
                 let stored = stored.ok_or_else(|| Trouble::Step("its signing key is gone from the registry".into()))?;
                 let key = SigningKey::from_pkcs8(&stored, issuer).map_err(|e| Trouble::Step(e.to_string()))?;
-                Some(Entry::new(id, slug, tier, Arc::new(key)))
+                let entry = self.shared.directory.get_or_insert(Entry::new(id, slug, tier, Arc::new(key)));
+                self.live.entries.push(entry);
             }
-        };
-        if let Some(fresh) = fresh {
-            self.shared.directory.insert([fresh.clone()]);
-            self.live.entries.insert(0, fresh);
         }
         // An old entry is done with when nobody but us holds it.
         let mut position = 0;

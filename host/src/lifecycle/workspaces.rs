@@ -203,7 +203,8 @@ impl Workspaces {
         }
         crashpoint!("create.after-row");
         let Workspace { id, slug, spec, .. } = &workspace;
-        self.shared.directory.insert([Entry::new(*id, slug.clone(), spec.tier.clone(), Arc::new(key))]);
+        // A scan may have seen the row before: then the controller has its entry already.
+        self.shared.directory.get_or_insert(Entry::new(*id, slug.clone(), spec.tier.clone(), Arc::new(key)));
         self.note(*id, "Created", format!("created by {}", workspace.owner)).await;
         self.shared.look_at(*id);
         Ok(workspace)
@@ -243,7 +244,6 @@ impl Workspaces {
         self.change(slug, None, |spec| spec.password_rotations += 1).await
     }
 
-    /// Compare-and-set until it holds. `by`: `None` for what anyone may ask for.
     /// Compare-and-set until it holds. A change of what a revision is made of ends a rollback. `by`: `None` for what anyone may ask for.
     pub(super) async fn change(
         &self,

@@ -12,7 +12,7 @@ use orbitd_tests::{
     postgres::Access,
     wait::{self, seconds},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn load(daemon: &Daemon) -> Load {
     let good = |reply: &Reply| match reply.status.as_u16() {
@@ -89,20 +89,143 @@ async fn the_registry_s_server_fails_in_every_way_and_traffic_goes_on() {
     assert_eq!(report.failed, 0, "{report:?}");
 }
 
+/// The answer to the COMMIT of what a session does with this in it.
+fn commit_after(text: &str) -> Fault {
+    Fault::LoseAnswer { after: text.as_bytes().to_vec(), to: b"COMMIT".to_vec() }
+}
+
 #[tokio::test]
 async fn an_answer_that_is_lost_after_commit_is_found_and_nothing_is_done_twice() {
     let proxy = Proxy::start(server_address(shared())).await;
     let access = Access::new(shared()).by_way_of(&proxy.address.to_string());
     let daemon = Setup::echo().toml(&access.registry()).start().await;
-    let admin = daemon.admin();
-    proxy.set(Fault::LoseAnswer(b"COMMIT".to_vec()));
+    let (admin, token) = (daemon.admin(), daemon.token(&["acme"]));
+    proxy.set(commit_after("INSERT INTO workspaces"));
     let made = make(&daemon, "acme").await;
     assert_eq!(made.status, 201, "{}", made.text());
-    assert_eq!(proxy.hits(), 1);
     let listed = admin.get("/v1/workspaces").await.expect(200).json();
     assert_eq!(listed["items"].as_array().expect("a list").len(), 1, "{listed}");
     let rows = "SELECT count(*) FROM workspaces";
-    assert_eq!(shared().superuser(&access.user, rows), "1");
+    assert_eq!((proxy.hits(), shared().superuser(&access.user, rows).as_str()), (1, "1"));
+    admin.running("acme").await;
+    daemon.get("acme", "/who", Some(&token)).await.expect(200);
+
+    // A change: the answer says what stands, and it stands once.
+    let revisions = async || {
+        let all = admin.get("/v1/workspaces/acme/revisions").await.expect(200).json();
+        all["items"].as_array().expect("a list").len()
+    };
+    assert_eq!(revisions().await, 1);
+    proxy.set(commit_after("the new title"));
+    let patch = json!({"app_config": {"app": {"title": "the new title"}}});
+    let changed = admin.call("PATCH", "/v1/workspaces/acme", Some(patch)).await.expect(200).json();
+    assert_eq!((proxy.hits(), &changed["generation"]), (2, &json!(2)), "{changed}");
+    let acme = admin.running("acme").await;
+    assert_eq!((&acme["generation"], &acme["spec"]), (&json!(2), &changed["spec"]));
+    let who = daemon.get("acme", "/who", Some(&token)).await.expect(200).json();
+    assert_eq!((revisions().await, who["title"].as_str()), (2, Some("the new title")));
+
+    // Restarts, one after the other, then several at once: those that come in between must not make one of them happen twice.
+    let restart = |n: i64| commit_after(&format!("\"restarts\":{n}"));
+    let restarts = "/v1/workspaces/acme/restart";
+    for n in 1..=2 {
+        proxy.set(restart(n));
+        let asked = admin.post(restarts, Value::Null).await.expect(202).json();
+        assert_eq!((&asked["generation"], &asked["spec"]["restarts"]), (&json!(2 + n), &json!(n)), "{asked}");
+        admin.running("acme").await;
+    }
+    proxy.set(restart(3));
+    let answers = futures_util::future::join_all([(); 4].map(|()| admin.post(restarts, Value::Null))).await;
+    let mut counts: Vec<_> =
+        answers.into_iter().map(|answer| answer.expect(202).json()["generation"].clone()).collect();
+    counts.sort_by_key(|generation| generation.as_i64());
+    assert_eq!((proxy.hits(), counts), (5, [5, 6, 7, 8].map(|generation| json!(generation)).to_vec()));
+    let acme = admin.running("acme").await;
+    assert_eq!((&acme["generation"], &acme["spec"]["restarts"]), (&json!(8), &json!(6)), "{acme}");
+
+    // A server that is gone when it could be asked: that is what the client is told.
+    proxy.set(commit_after("the last title"));
+    proxy.then(Fault::Down);
+    let patch = json!({"app_config": {"app": {"title": "the last title"}}});
+    let told = admin.call("PATCH", "/v1/workspaces/acme", Some(patch)).await.expect(503);
+    assert!(told.text().contains("whether orbitd did store the change is not known"), "{}", told.text());
+    proxy.set(Fault::None);
+    let acme = admin.running("acme").await;
+    assert_eq!(
+        (&acme["generation"], &acme["spec"]["app_config"]["app"]["title"]),
+        (&json!(9), &json!("the last title"))
+    );
+
+    proxy.set(commit_after("SET deleting"));
+    let deleted = admin.call("DELETE", "/v1/workspaces/acme", None).await.expect(202).json();
+    assert_eq!((proxy.hits(), &deleted["generation"]), (7, &json!(10)), "{deleted}");
+    admin.gone("acme").await;
+}
+
+/// The number of the writing session's lock: "orbitd" and a version, as bytes.
+const LOCK: i64 = i64::from_be_bytes(*b"\0orbitd\x01");
+
+#[tokio::test]
+async fn a_workspace_that_the_controller_finds_before_its_creation_is_answered_serves_requests() {
+    let proxy = Proxy::start(server_address(shared())).await;
+    let access = Access::new(shared()).by_way_of(&proxy.address.to_string());
+    let daemon = Setup::echo().toml(&access.registry()).start().await;
+    let (admin, token) = (daemon.admin(), daemon.token(&["acme"]));
+    // Between COMMIT and the creation's end: someone else has the lock when the first session is cut, so the next one has to wait.
+    let database = access.user.clone();
+    let waits = format!("SELECT pg_advisory_lock({LOCK}); SELECT pg_sleep(60)");
+    let holder = tokio::task::spawn_blocking({
+        let database = database.clone();
+        move || shared().sql(orbitd_test_postgres::SUPERUSER, &database, &waits)
+    });
+    let superuser = async |statement: String| {
+        let database = database.clone();
+        tokio::task::spawn_blocking(move || shared().superuser(&database, &statement)).await.expect("no panic")
+    };
+    let of_lock = |granted: bool| {
+        format!(
+            "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database AND d.datname = current_database() \
+             JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND usename = 'postgres' AND granted = {granted}"
+        )
+    };
+    let until = async |statement: String| {
+        wait::until(&statement, seconds(30), || async {
+            let found = superuser(statement.clone()).await;
+            if found == "1" { Ok(()) } else { Err(found) }
+        })
+        .await;
+    };
+    let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' \
+                 AND datname = current_database() AND pid <> pg_backend_pid()"
+        .to_owned();
+    until(of_lock(false)).await;
+    proxy.set(commit_after("INSERT INTO workspaces"));
+    let making = make(&daemon, "acme");
+    let meeting = async {
+        until(of_lock(true)).await;
+        // The controller is told of the row: it is there.
+        let woken = admin.post("/v1/workspaces/acme/wake", Value::Null);
+        let seen = async {
+            wait::until("the workspace to be known", seconds(30), || async {
+                // A request that is not refused is held.
+                let asked = daemon.get("acme", "/who", Some(&token));
+                match tokio::time::timeout(std::time::Duration::from_millis(300), asked).await {
+                    Ok(reply) if reply.status == 404 => Err(reply.text()),
+                    _ => Ok(()),
+                }
+            })
+            .await;
+            superuser(ended).await
+        };
+        tokio::join!(woken, seen)
+    };
+    // On a machine that is too slow for it the wait is given up, and the workspace is there all the same.
+    let (made, (woken, _)) = tokio::join!(making, meeting);
+    assert!(matches!(made.status.as_u16(), 201 | 503), "{}", made.text());
+    println!("made: {}, woken: {}", made.status, woken.status);
+    assert!(holder.await.expect("no panic").is_err(), "it was ended");
+    admin.running("acme").await;
+    daemon.get("acme", "/who", Some(&token)).await.expect(200);
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn the_command_line_asks_again_when_an_answer_is_lost() {
     let daemon = Setup::echo().start().await;
     let proxy = Proxy::start(daemon.admin_address).await;
     let through = format!("http://{}", proxy.address);
-    proxy.set(Fault::LoseAnswer(b"POST /v1/workspaces ".to_vec()));
+    proxy.set(Fault::LoseAnswer { after: Vec::new(), to: b"POST /v1/workspaces ".to_vec() });
     let args = ["workspace", "create", "acme", "--tier", "free", "--admin", &through];
     let command = daemon.command(&args);
     let done = tokio::task::spawn_blocking(|| orbitd_tests::daemon::run_limited(command)).await.expect("no panic");

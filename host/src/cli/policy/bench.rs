@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use orbit_engine::World;
+use orbit_engine::{World, inspect};
 use serde_json::json;
 
 use super::{
@@ -100,12 +100,13 @@ pub fn run(global: &Global, args: BenchArgs) -> Result<(), Failure> {
         }
     }
     let memory = pace::least_memory(&bench.compiler, &compiled, world, &settings, limits, &case, &tier);
+    let initial = inspect(&module.bytes).initial_memory_bytes;
     let about = policy.about();
     if global.json {
         output::json(&json!({
             "file": args.file, "digest": Digest::of(&module.bytes), "bytes": module.bytes.len(), "world": world,
             "policy": about.name, "version": about.version, "case": case.name, "compile_ms": compile.as_secs_f64() * 1e3,
-            "least_memory_bytes": memory, "decisions": rows,
+            "initial_memory_bytes": initial, "least_memory_bytes": memory, "decisions": rows,
         }));
         return Ok(());
     }
@@ -120,10 +121,23 @@ pub fn run(global: &Global, args: BenchArgs) -> Result<(), Failure> {
     ));
     output::line(format!("question: {}", output::clean(&case.name)));
     if let Some(bytes) = memory {
-        output::line(format!("memory: it answers from memory_bytes = {bytes} on ({} KiB)", bytes >> 10));
+        output::line(memory_line(initial, bytes as u64));
     }
     output::line(table(&rows));
     Ok(())
+}
+
+/// Both in bytes.
+fn memory_line(initial: u64, least: u64) -> String {
+    let fits = format!("memory: it answers from memory_bytes = {least} on ({} KiB)", least >> 10);
+    if least <= initial {
+        return fits;
+    }
+    let start = initial >> 10;
+    format!(
+        "{fits}; it starts with {start} KiB and grows: that costs more than most decisions, and holds up others while it does. Link it with \
+         as much as it needs (wasm-ld: --initial-memory={least})"
+    )
 }
 
 fn question(args: &BenchArgs) -> Result<Case, Failure> {
@@ -169,4 +183,20 @@ fn table(rows: &[Pace]) -> String {
         ]);
     }
     table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory_line;
+
+    #[test]
+    fn who_grows_in_each_decision_is_told_so() {
+        let fits = memory_line(512 << 10, 512 << 10);
+        assert_eq!(fits, "memory: it answers from memory_bytes = 524288 on (512 KiB)");
+        let grows = memory_line(64 << 10, 1 << 20);
+        assert!(
+            grows.contains("starts with 64 KiB and grows") && grows.contains("--initial-memory=1048576"),
+            "{grows}"
+        );
+    }
 }

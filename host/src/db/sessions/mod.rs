@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use self::reason::said;
-use super::{RegistryError, postgres::Servers, sqlite::File};
+use super::{RegistryError, RegistryErrorKind, postgres::Servers, sqlite::File};
 
 /// How long a caller waits for a session: a restarted server is back, a killed predecessor's lock is free.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,11 +74,38 @@ pub(super) struct Kept {
     pub makeshift: Option<Instant>,
 }
 
+/// The right to a session.
+struct Turn {
+    /// When it was asked for.
+    began: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
 /// One that is lent. Closed when dropped, unless it was [`Session::keep`]ed.
 struct Session {
     kept: Kept,
     of: Sessions,
-    _turn: OwnedSemaphorePermit,
+    turn: Turn,
+}
+
+/// A change whose end is found out. Where its session breaks it is tried once more on the next one, still in the same turn. Where only one
+/// session writes nobody has written since, so the second try can see whether the first one stands.
+pub(super) struct Settling {
+    of: Sessions,
+    operation: &'static str,
+    /// `None` while it is tried.
+    turn: Option<Turn>,
+    again: bool,
+    /// No answer came to a COMMIT: it may stand.
+    lost: bool,
+}
+
+/// How a transaction ended.
+enum End<T> {
+    /// Committed, or undone.
+    Known(Result<T, RegistryError>),
+    /// With its session. `committing`: in the middle of its COMMIT, so that it may stand.
+    Broken { error: RegistryError, committing: bool, turn: Turn },
 }
 
 /// What went wrong last.
@@ -121,28 +148,54 @@ impl Sessions {
 
     /// Brings the schema up to date.
     pub(super) async fn migrate(&self, migrations: &Migrator) -> Result<(), MigrateError> {
-        let mut session = self.session().await?;
+        let mut session = self.lend(self.turn().await?).await?;
         // Some take long, on a large registry; a server ends what hangs.
         let done = migrations.run(&mut session.kept.connection).await;
         if done.is_ok() {
-            session.keep();
+            _ = session.keep();
         }
         done
     }
 
-    /// Runs `work` in a transaction: committed if it is good, else undone. What it failed with may say that it is not known whether it
-    /// was committed: a cut connection, no answer in time.
+    /// Runs `work` in a transaction: committed if it is good, else undone. [`RegistryError::Unsettled`]: no answer came to its COMMIT.
     pub(super) async fn transaction<T>(
         &self,
         operation: &'static str,
         work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
+        let turn = self.turn().await.map_err(RegistryError::of(operation))?;
+        match self.within(turn, operation, work).await {
+            End::Known(outcome) => outcome,
+            End::Broken { error, committing, .. } => Err(if committing { unsettled(operation, error) } else { error }),
+        }
+    }
+
+    /// The same for what a client waits for: see [`Settling`].
+    pub(super) async fn settling(&self, operation: &'static str) -> Result<Settling, RegistryError> {
+        let turn = self.turn().await.map_err(RegistryError::of(operation))?;
+        Ok(Settling { of: self.clone(), operation, turn: Some(turn), again: false, lost: false })
+    }
+
+    /// A transaction in this turn.
+    async fn within<T>(
+        &self,
+        turn: Turn,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, RegistryError>,
+    ) -> End<T> {
         let failed = RegistryError::of(operation);
-        let mut session = self.session().await.map_err(&failed)?;
+        let mut session = match self.lend(turn).await {
+            Ok(session) => session,
+            Err(error) => return End::Known(Err(failed(error))),
+        };
+        let mut committing = false;
         let done = timeout(STATEMENT_LIMIT, async {
             let mut transaction = session.kept.connection.begin().await.map_err(&failed)?;
             match work(&mut transaction).await {
-                Ok(value) => transaction.commit().await.map_err(&failed).map(|()| (Ok(value), true)),
+                Ok(value) => {
+                    committing = true;
+                    transaction.commit().await.map_err(&failed).map(|()| (Ok(value), true))
+                }
                 Err(error) => {
                     let undone = transaction.rollback().await.is_ok();
                     let whole = undone && error.leaves_session_whole();
@@ -151,15 +204,21 @@ impl Sessions {
             }
         });
         let (outcome, whole) = match done.await {
-            Ok(Ok(undone)) => undone,
+            Ok(Ok(ended)) => ended,
             Ok(Err(error)) => (Err(error), false),
             Err(_) => (Err(failed(NoSession::Slow(STATEMENT_LIMIT).into())), false),
         };
-        match &outcome {
-            Err(error) if !whole => self.note(error.to_string()),
-            _ => session.keep(),
+        match outcome {
+            Err(error) if !whole => {
+                self.note(error.to_string());
+                let turn = session.close();
+                if error.is_of_the_session() { End::Broken { error, committing, turn } } else { End::Known(Err(error)) }
+            }
+            known => {
+                _ = session.keep();
+                End::Known(known)
+            }
         }
-        outcome
     }
 
     /// Closes all, once those that are lent are back. Nothing is lent after that.
@@ -172,14 +231,19 @@ impl Sessions {
         }
     }
 
-    /// One of them, as soon as it is the caller's turn.
-    async fn session(&self) -> Result<Session, sqlx::Error> {
+    /// The right to one of them, as soon as it is the caller's turn.
+    async fn turn(&self) -> Result<Turn, sqlx::Error> {
         let began = Instant::now();
-        let turn = match timeout(QUEUE_LIMIT, self.0.turns.clone().acquire_owned()).await {
-            Ok(Ok(turn)) => turn,
-            Ok(Err(_)) => return Err(NoSession::Closed.into()),
-            Err(_) => return Err(self.why_none(began)),
-        };
+        match timeout(QUEUE_LIMIT, self.0.turns.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn { began, _permit: permit }),
+            Ok(Err(_)) => Err(NoSession::Closed.into()),
+            Err(_) => Err(self.why_none(began)),
+        }
+    }
+
+    /// One of them.
+    async fn lend(&self, turn: Turn) -> Result<Session, sqlx::Error> {
+        let began = turn.began;
         // Those who queued behind one that waited in vain do not wait as long once more, each.
         let deadline = (began + PATIENCE).max(Instant::now() + LAST_TRY);
         loop {
@@ -195,7 +259,7 @@ impl Sessions {
                     Err(_) => return Err(self.why_none(began)),
                 },
             };
-            return Ok(Session { kept, of: self.clone(), _turn: turn });
+            return Ok(Session { kept, of: self.clone(), turn });
         }
     }
 
@@ -255,12 +319,12 @@ impl Sessions {
         &self,
         statement: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
-        let mut session = self.session().await?;
+        let mut session = self.lend(self.turn().await?).await?;
         let done = timeout(STATEMENT_LIMIT, statement(&mut session.kept.connection)).await;
         let done = done.unwrap_or_else(|_| Err(NoSession::Slow(STATEMENT_LIMIT).into()));
         match &done {
             Err(error) if !leaves_session_whole(error) => self.note(said(error)),
-            _ => session.keep(),
+            _ => _ = session.keep(),
         }
         done
     }
@@ -275,8 +339,48 @@ impl std::fmt::Debug for Sessions {
 // === impl Session ===
 
 impl Session {
-    fn keep(self) {
+    fn keep(self) -> Turn {
         lock(&self.of.0.idle).push(self.kept);
+        self.turn
+    }
+
+    /// Gives it up, but not the turn: whoever had it waits anew.
+    fn close(self) -> Turn {
+        Turn { began: Instant::now(), ..self.turn }
+    }
+}
+
+// === impl Settling ===
+
+impl Settling {
+    /// Whether this is the second try.
+    pub(super) fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Tries; `None`: try again. [`RegistryError::Unsettled`]: it could not be found out in time.
+    pub(super) async fn transaction<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, RegistryError>,
+    ) -> Option<Result<T, RegistryError>> {
+        let turn = self.turn.take()?;
+        let outcome = match self.of.within(turn, self.operation, work).await {
+            End::Known(outcome) => outcome,
+            End::Broken { error, committing, turn } => {
+                self.lost |= committing;
+                if !self.again {
+                    (self.again, self.turn) = (true, Some(turn));
+                    return None;
+                }
+                Err(error)
+            }
+        };
+        match outcome {
+            Err(error) if self.lost && error.kind() != RegistryErrorKind::Conflict => {
+                Some(Err(unsettled(self.operation, error)))
+            }
+            outcome => Some(outcome),
+        }
     }
 }
 
@@ -317,6 +421,10 @@ impl Source {
             Self::Servers(servers) => servers.place(),
         }
     }
+}
+
+fn unsettled(operation: &'static str, error: RegistryError) -> RegistryError {
+    RegistryError::Unsettled { operation, source: Box::new(error) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
