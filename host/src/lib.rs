@@ -7,7 +7,7 @@
 //! 3  api
 //! 2  lifecycle · proxy                                    (unaware of each other; they meet in `directory`)
 //! 1  alerts · directory · db · driver · provisioner · backup · source · policy · authn   (siblings, unaware of each other)
-//! 0  ids · model · settings · identity · door
+//! 0  ids · model · settings · identity · door · words
 //! ```
 
 pub mod door;
@@ -15,6 +15,9 @@ pub mod identity;
 pub mod ids;
 pub mod model;
 pub mod settings;
+/// Shared with the policies' SDK, whose sources travel into every policy's project: they are its home.
+#[path = "../../guests/sdk/src/words.rs"]
+pub mod words;
 
 pub mod alerts;
 pub mod authn;

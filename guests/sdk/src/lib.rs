@@ -37,6 +37,7 @@ mod about;
 #[cfg(target_family = "wasm")]
 mod memory;
 mod prepared;
+mod words;
 mod worlds;
 
 pub use about::About;

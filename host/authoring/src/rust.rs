@@ -104,12 +104,13 @@ tests natively.";
 /// The versions that orbitd's own policies are tested with; cargo drops what a project does not use.
 const LOCK: &str = include_str!("../../../guests/Cargo.lock");
 
-const SDK: [File; 6] = [
+const SDK: [File; 7] = [
     ("vendor/orbit-policy-sdk/Cargo.toml", include_str!("../../../guests/sdk/Cargo.toml")),
     ("vendor/orbit-policy-sdk/src/about.rs", include_str!("../../../guests/sdk/src/about.rs")),
     ("vendor/orbit-policy-sdk/src/lib.rs", include_str!("../../../guests/sdk/src/lib.rs")),
     ("vendor/orbit-policy-sdk/src/memory.rs", include_str!("../../../guests/sdk/src/memory.rs")),
     ("vendor/orbit-policy-sdk/src/prepared.rs", include_str!("../../../guests/sdk/src/prepared.rs")),
+    ("vendor/orbit-policy-sdk/src/words.rs", include_str!("../../../guests/sdk/src/words.rs")),
     ("vendor/orbit-policy-sdk/src/worlds.rs", include_str!("../../../guests/sdk/src/worlds.rs")),
 ];
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::Settings;
+use crate::words;
 
 const PREFIX: &str = "ORBITD__";
 
@@ -20,7 +21,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// Not TOML, an unknown key, or a value of the wrong type; the text names line and key.
-    #[error("{} is not a valid orbitd.toml:\n{source}", path.display())]
+    #[error("{} is not a valid orbitd.toml:\n{}", path.display(), words::plain(&source.to_string()))]
     Invalid {
         /// Which file.
         path: PathBuf,
@@ -57,7 +58,9 @@ pub fn load(
         let path: Vec<String> = variable[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
         let mut candidate = table.clone();
         let applied = set(&mut candidate, &path, parse(&text))
-            .and_then(|()| Value::Table(candidate.clone()).try_into::<Settings>().map_err(|e| e.message().to_owned()))
+            .and_then(|()| {
+                Value::Table(candidate.clone()).try_into::<Settings>().map_err(|e| words::plain(e.message()))
+            })
             // A text that looks like a number or a list may still be meant as text.
             .or_else(|reason| {
                 candidate = table.clone();
@@ -124,5 +127,12 @@ mod tests {
         assert_eq!(settings.proxy.max_held, 5);
         let wrong = load(None, env(&[("ORBITD__PROXY__MAX_HELD", "many")])).expect_err("not a number").to_string();
         assert!(wrong.contains("ORBITD__PROXY__MAX_HELD"), "{wrong}");
+        assert!(wrong.ends_with("expected a whole number, 0 or more"), "{wrong}");
+        std::fs::write(&path, "[proxy]\nmax_held = \"many\"\n").expect("written");
+        let wrong = load(Some(&path), []).expect_err("not a number").to_string();
+        assert!(
+            wrong.contains("line 2") && wrong.trim_end().ends_with("expected a whole number, 0 or more"),
+            "{wrong}"
+        );
     }
 }

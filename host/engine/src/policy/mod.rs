@@ -28,6 +28,9 @@ const MAX_SENTENCE: usize = 500;
 /// What the two calls at load may take, whatever the binding says of decisions.
 const LOAD_BUDGET: Duration = Duration::from_millis(1000);
 const LOAD_RESULT_BYTES: usize = 2 << 20;
+/// At least, for `configure`: to understand a text takes more than to decide by it. `describe` has the binding's memory, so a module
+/// that could not even start in that is refused.
+const CONFIGURE_MEMORY_BYTES: usize = 64 << 20;
 
 /// What a binding gives a module to make it a policy.
 #[derive(Debug, Clone)]
@@ -85,8 +88,10 @@ fn load<P: bindings::World + Sync>(
 ) -> Result<Policy<P>, LoadError> {
     let (pre, said, about) = described::<P>(compiler, compiled, world, &terms)?;
     let sandboxes = Sandboxes::new(compiler.runtime().clone(), terms.limits, terms.slots);
+    let limits = at_load(terms.limits);
+    let limits = Limits { memory_bytes: limits.memory_bytes.max(CONFIGURE_MEMORY_BYTES), ..limits };
     let configured = sandboxes
-        .ask(&at_load(terms.limits), |store| pre.configure(store, terms.settings))
+        .ask(&limits, |store| pre.configure(store, terms.settings))
         .map_err(|error| LoadError::Call { call: "configure", error })?
         .map_err(|reason| LoadError::Settings(sentence(&reason)))?;
     if configured.settings.len() > MAX_PREPARED_BYTES {

@@ -17,6 +17,24 @@ fn an_unknown_key_is_named_with_its_line() {
 }
 
 #[test]
+fn a_wrong_value_is_told_in_plain_words() {
+    for (section, line, told) in [
+        ("router.limits", "memory_bytes = \"64 MiB\"", "expected a whole number, 0 or more"),
+        ("router.limits", "result_bytes = -1", "invalid value: integer `-1`, expected a whole number, 0 or more"),
+        ("router.limits", "budget_ms = 1.5", "expected a whole number, 0 or more"),
+        ("backup", "keep = 5000000000", "expected a whole number from 0 to 4294967295"),
+        ("rollout", "max_concurrent = \"all\"", "expected a whole number, 0 or more"),
+        ("resources", "pids = -1", "expected a whole number, 0 or more"),
+        ("sleep", "stop_after_s = \"1h\"", "expected a whole number, 0 or more"),
+        ("trust", "keys = 7", "expected a list"),
+    ] {
+        let error = TierFile::parse(&format!("{GOOD}[{section}]\n{line}\n")).map(|_| ()).expect_err(line);
+        println!("{error}");
+        assert!(error.contains(line) && error.ends_with(told), "{line}: {error}");
+    }
+}
+
+#[test]
 fn a_module_stays_inside_the_folder() {
     let dir = tempfile::tempdir().expect("a directory");
     let folder = dir.path().join("policies");

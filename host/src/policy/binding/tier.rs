@@ -9,6 +9,7 @@ use super::Binding;
 use crate::{
     model::{BackupRules, ResourceRules, RolloutRules, SleepRules, TierRules},
     policy::{schema, trust::Trust},
+    words,
 };
 
 /// Bytes of a tier's file.
@@ -58,7 +59,7 @@ impl TierFile {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let file: Self = toml::from_str(text).map_err(|error| words::plain(error.to_string().trim_end()))?;
         if let Some(trust) = &file.trust {
             trust.validate()?;
         }

@@ -12,6 +12,7 @@ use super::Case;
 use crate::{
     ids::{Digest, PluginId, Slug, TierName},
     policy::{binding::json_of, given::GivenHeaders},
+    words,
 };
 
 /// Cases of one file; past it the file is refused.
@@ -137,7 +138,7 @@ impl CaseFile {
     /// # Errors
     /// Where in it, and what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let file: Self = toml::from_str(text).map_err(|error| words::plain(error.to_string().trim_end()))?;
         match file.cases.len() {
             0 => return Err("it has no [[case]]".into()),
             n if n > MAX_CASES => return Err(format!("it has {n} cases, {MAX_CASES} are allowed")),
@@ -270,6 +271,7 @@ mod tests {
         assert!(error("").contains("no [[case]]"));
         assert!(error("[[case]]\nname = \"x\"\nexpct = 1\n").contains("expct"));
         let case = |rest: &str| error(&format!("[[case]]\nname = \"x\"\n{rest}\n"));
+        assert!(case("request = 7").contains("expected a table"));
         assert!(case("expect = {}").contains("case \"x\": expect must have exactly one of forward"));
         assert!(case("expect = { allow = {}, deny = {} }").contains("exactly one"));
         assert!(case("expect.alow = {}").contains("expect.alow: there are"));

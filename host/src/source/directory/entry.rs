@@ -12,6 +12,7 @@ use crate::{
     ids::{PluginId, Slug, TierName},
     model::{DesiredState, MAX_CATALOG_BYTES, SecretRef, Spec},
     source::app_config::{check_app_config, is_secret_name, json_from_toml},
+    words,
 };
 
 const CONFIG_FILE: &str = "workspace.toml";
@@ -170,7 +171,7 @@ fn parse(name: &str, text: &str) -> Result<Spec, Rejected> {
         return Err(Rejected(format!("{name} is empty; it needs at least `tier = \"…\"`")));
     }
     let config: Config = toml::from_str(text).map_err(|error| {
-        let message: String = error.message().replace('\n', " ").chars().take(MAX_MESSAGE).collect();
+        let message: String = words::plain(error.message()).replace('\n', " ").chars().take(MAX_MESSAGE).collect();
         match error.span() {
             // What is missing has no place: the parser would point at the file's start.
             Some(span) if !message.starts_with("missing field") => {
