@@ -29,7 +29,26 @@ unsafe extern "C" {
     static __heap_base: u8;
 }
 
+/// Takes what follows from beyond the memory that the module starts with, if it may have more.
+///
+/// For `configure`: the host keeps the pages that were written, and looks through them after each decision that gets the same
+/// memory. A decision has only what the module starts with, so what is written beyond costs it nothing.
+pub fn beyond() {
+    MEMORY.begin();
+    if MEMORY.end.get() > MEMORY.next.get() && wasm32::memory_grow(0, 1) != usize::MAX {
+        MEMORY.next.set(MEMORY.end.get());
+        MEMORY.end.set(MEMORY.end.get() + PAGE);
+    }
+}
+
 impl Bump {
+    fn begin(&self) {
+        if self.end.get() == 0 {
+            self.next.set(&raw const __heap_base as usize);
+            self.end.set(wasm32::memory_size(0) * PAGE);
+        }
+    }
+
     fn take(&self, from: usize, size: usize) -> Option<()> {
         let end = from.checked_add(size)?;
         if end > self.end.get() {
@@ -47,10 +66,7 @@ impl Bump {
 // SAFETY: every block lies between `__heap_base` and the end of memory, aligned as asked, and `next` only moves past it.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if self.end.get() == 0 {
-            self.next.set(&raw const __heap_base as usize);
-            self.end.set(wasm32::memory_size(0) * PAGE);
-        }
+        self.begin();
         let from = self.next.get().next_multiple_of(layout.align());
         match self.take(from, layout.size()) {
             Some(()) => from as *mut u8,

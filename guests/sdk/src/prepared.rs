@@ -14,6 +14,8 @@ where
     S: DeserializeOwned,
     P: Serialize,
 {
+    #[cfg(target_family = "wasm")]
+    crate::memory::beyond();
     let prepared = prepare(parse(text)?)?;
     let bytes = postcard::to_allocvec(&prepared).map_err(|_| "the settings can't be packed".to_string())?;
     Ok(Configured { inputs: inputs(&prepared), settings: bytes })
