@@ -11,7 +11,7 @@ use serde_json::Value;
 const TARGET: &str = "/api/scaffolder/v2/actions";
 
 /// The tier `pro` with this router and these further lines.
-fn tier(daemon: &Daemon, module: &str, more: &str) -> String {
+pub(crate) fn tier(daemon: &Daemon, module: &str, more: &str) -> String {
     let mut table: toml::Table = daemon.read_policy("pro.toml").parse().expect("a tier's TOML");
     table["router"]["module"] = toml::Value::from(module);
     table.remove("trust");
@@ -20,7 +20,7 @@ fn tier(daemon: &Daemon, module: &str, more: &str) -> String {
 }
 
 /// Runs a command that must succeed; what it printed.
-fn orbitd(daemon: &Daemon, args: &[&str]) -> String {
+pub(crate) fn orbitd(daemon: &Daemon, args: &[&str]) -> String {
     let output = orbitd_tests::daemon::run_limited({
         let mut command = std::process::Command::new(orbitd_tests::paths::orbitd());
         command.args(args).current_dir(&daemon.dir);
@@ -31,7 +31,7 @@ fn orbitd(daemon: &Daemon, args: &[&str]) -> String {
 }
 
 /// The router's module with `n` in a section that nothing reads: other bytes, same decisions.
-fn variant(daemon: &Daemon, n: u8) -> String {
+pub(crate) fn variant(daemon: &Daemon, n: u8) -> String {
     let mut bytes = std::fs::read(daemon.dir.join("policies/modules/route-plugins.wasm")).expect("the module");
     bytes.extend_from_slice(&[0, 3, 1, b'n', n]);
     let name = format!("router-{n}.wasm");
@@ -40,7 +40,7 @@ fn variant(daemon: &Daemon, n: u8) -> String {
 }
 
 /// Waits until the status of tier `pro` is as wanted; the tier.
-async fn pro(daemon: &Daemon, what: &str, wanted: impl Fn(&Value, &Value) -> bool) -> Value {
+pub(crate) async fn pro(daemon: &Daemon, what: &str, wanted: impl Fn(&Value, &Value) -> bool) -> Value {
     let admin = daemon.admin();
     wait::until(what, seconds(30), || async {
         let status = admin.policies().await;
@@ -59,7 +59,7 @@ async fn refused(daemon: &Daemon, named: &[&str]) {
     .await;
 }
 
-async fn serves(daemon: &Daemon, what: &str, file: &str) {
+pub(crate) async fn serves(daemon: &Daemon, what: &str, file: &str) {
     let bytes = std::fs::read(daemon.dir.join(file)).expect("the module");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
