@@ -252,6 +252,12 @@ async fn a_failover_is_followed_though_the_old_primary_s_connections_live() {
     .await;
     old.superuser("postgres", "ALTER SYSTEM SET default_transaction_read_only = on");
     old.superuser("postgres", "SELECT pg_reload_conf()");
+    // Asked for is not done: the server tells its sessions before it lets a new one in that knows.
+    wait::until("the old one to take no changes", seconds(30), || async {
+        let read_only = old.superuser("postgres", "SHOW default_transaction_read_only");
+        if read_only == "on" { Ok(()) } else { Err(read_only) }
+    })
+    .await;
     let refused = make(&daemon, "early").await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.text().contains("standby"), "{}", refused.text());
