@@ -2,7 +2,7 @@
 XTASK = cargo run --release --quiet --package xtask --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz guests check distribution services clean-demo nightly
+.PHONY: help demo test bench fuzz guests check distribution services clean-demo nightly zoo
 
 help:
 	@echo 'make demo          set everything up, start two workspaces, print their URLs; Ctrl-C stops all of it'
@@ -10,6 +10,7 @@ help:
 	@echo 'make check         formatting, lints, licences'
 	@echo 'make bench         orbitd beside nginx in one run; appends to target/bench/results.jsonl'
 	@echo 'make fuzz          damage a million policy modules and look for panics in the engine'
+	@echo 'make zoo           the engine'"'"'s tests with another Wasmtime: make zoo WASMTIME=50'
 	@echo 'make nightly       kill the daemon at all pairs of its crash points, and 500 times at random'
 	@echo 'make guests        build the policies of guests/ into policies/modules'
 	@echo 'make distribution  install the pinned Backstage into the cache; prints its path'
@@ -24,6 +25,8 @@ bench:
 	@$(XTASK) bench
 fuzz:
 	@$(XTASK) fuzz
+zoo:
+	@$(XTASK) zoo --wasmtime $(WASMTIME)
 nightly:
 	@$(XTASK) nightly
 guests:

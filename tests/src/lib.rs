@@ -11,6 +11,7 @@
 //! * [`wait::until`]: the only way to wait.
 
 pub mod admin;
+pub mod authority;
 pub mod binding;
 pub mod chromium;
 pub mod daemon;
@@ -24,6 +25,7 @@ pub mod postgres;
 pub mod processes;
 pub mod registry;
 pub mod swap;
+pub mod token_service;
 pub mod tokens;
 pub mod wait;
 pub mod wire;

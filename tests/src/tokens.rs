@@ -6,7 +6,10 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64URL};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as B64URL},
+};
 use serde_json::{Value, json};
 
 /// The `iss` that the test daemons trust.
@@ -34,6 +37,14 @@ impl Issuer {
         let rng = SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng).expect("randomness");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).expect("a fresh key");
+        Self { pair, kid: kid.to_owned() }
+    }
+
+    /// A key that is there already: PKCS#8 in PEM.
+    pub fn from_pem(kid: &str, pem: &str) -> Self {
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let pkcs8 = STANDARD.decode(body).expect("base64");
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).expect("a P-256 key");
         Self { pair, kid: kid.to_owned() }
     }
 

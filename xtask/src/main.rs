@@ -14,6 +14,7 @@ mod paths;
 mod services;
 mod stages;
 mod test;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Verb {
     Guests(guests::Args),
     /// Damages policy modules and looks for panics in the engine.
     Fuzz(fuzz::Args),
+    /// The engine's tests with another Wasmtime.
+    Zoo(zoo::Args),
     /// Formatting, lints, licences.
     Check,
     /// Installs the pinned Backstage into the cache and prints its path.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Nightly => nightly::run(),
         Verb::Guests(args) => guests::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Zoo(args) => zoo::run(&args),
         Verb::Check => check::run(),
         Verb::Distribution => distribution::install().map(|path| println!("{}", path.display())),
         Verb::Services => services::install(services::Need::Bench),

@@ -11,14 +11,14 @@ use crate::paths;
 pub enum Need {
     /// Building the distribution and the daemon.
     Demo,
-    /// Also a browser, a database server, a registry for modules and a clock that can be set.
+    /// Also a browser, a database server, a registry for modules with its accounts, and a clock that can be set.
     Test,
     /// Also a load generator and the peer.
     Bench,
 }
 
 /// Program, package, from which need on.
-const PROGRAMS: [(&str, &str, Need); 12] = [
+const PROGRAMS: [(&str, &str, Need); 13] = [
     ("python3", "python3", Need::Demo),
     ("g++", "g++", Need::Demo),
     ("make", "make", Need::Demo),
@@ -28,6 +28,7 @@ const PROGRAMS: [(&str, &str, Need); 12] = [
     ("openssl", "openssl", Need::Test),
     ("strace", "strace", Need::Test),
     ("docker-registry", "docker-registry", Need::Test),
+    ("htpasswd", "apache2-utils", Need::Test),
     ("faketime", "faketime", Need::Test),
     ("wrk", "wrk", Need::Bench),
     ("nginx", "nginx-light", Need::Bench),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use wasmtime::component::Component;
+use wasmtime::{Engine, component::Component};
 
 use crate::{
     CacheKey, LoadError, Runtime, World,
@@ -73,6 +73,13 @@ impl Compiled {
     }
 }
 
+/// What compiled code depends on beside the module: Wasmtime's version and settings.
+fn engine_hash(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
 // === impl Compiler ===
 
 impl Compiler {
@@ -82,9 +89,7 @@ impl Compiler {
         isolation: Isolation,
         cache: Option<(&Path, CacheKey)>,
     ) -> Result<Self, LoadError> {
-        let mut hasher = DefaultHasher::new();
-        runtime.engine.precompile_compatibility_hash().hash(&mut hasher);
-        let engine = hasher.finish();
+        let engine = engine_hash(&runtime.engine);
         let cache = cache.map(|(folder, key)| Cache::open(folder, key, engine)).transpose()?;
         Ok(Self { runtime, isolation, cache })
     }
@@ -199,4 +204,41 @@ fn read_in_thread(pipe: impl Read + Send + 'static, limit: u64) -> std::sync::mp
 /// After its output ended, or after a kill: the child is gone or about to go.
 fn reap(child: &mut Child) -> io::Result<std::process::ExitStatus> {
     child.wait()
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ModuleVersionStrategy;
+
+    use super::*;
+    use crate::runtime::compile_config;
+
+    /// Row W-32: what another version of Wasmtime compiled is looked for under another name; and where it lies under ours, with a good
+    /// MAC, it is thrown away and made anew.
+    #[test]
+    fn code_of_another_wasmtime_is_not_taken() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join("cache");
+        let runtime = Runtime::start().expect("an engine");
+        let other = {
+            let mut config = compile_config();
+            config.module_version(ModuleVersionStrategy::Custom("another".to_owned())).expect("a version");
+            Engine::new(&config).expect("an engine")
+        };
+        let ours = engine_hash(&runtime.engine);
+        assert_ne!(ours, engine_hash(&other), "the version is part of the name");
+
+        let module = wat::parse_str("(component)").expect("a component");
+        let mut sum = [0; 32];
+        sum.copy_from_slice(digest(&SHA256, &module).as_ref());
+        let key = CacheKey::new(&[3; 32]);
+        let cache = Cache::open(&folder, key.clone(), ours).expect("opened");
+        let theirs = other.precompile_component(&module).expect("compiled");
+        cache.put(&sum, &TrustedCode(theirs.clone()));
+        assert!(cache.get(&sum).is_some(), "there it lies, and its MAC is good");
+        let compiler = Compiler::new(runtime, Isolation::InProcess, Some((&folder, key))).expect("a compiler");
+        compiler.compile(&module).expect("compiled anew");
+        let kept = cache.get(&sum).expect("kept anew");
+        assert!(kept.0 != theirs, "ours instead of theirs");
+    }
 }

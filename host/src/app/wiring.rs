@@ -93,11 +93,7 @@ pub async fn open_policies(
         cache_key,
         isolation: Isolation::Child { program, args: vec!["compile-policy".into()] },
         rollouts_folder: Some(data_dir.policy_rollouts()),
-        remote: RemoteOptions {
-            folder: data_dir.policy_modules(),
-            accounts: settings.oci.accounts.clone(),
-            poll: Duration::from_secs(settings.oci.poll_s.max(1)),
-        },
+        remote: RemoteOptions::new(data_dir.policy_modules(), &settings.oci),
         accepted_versions: Some(data_dir.policy_versions()),
         decision_log: settings.decision_log.clone(),
     };

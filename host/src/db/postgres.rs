@@ -8,7 +8,10 @@
 
 use std::{
     str::FromStr,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     RegistryError,
     registry::open_error,
-    sessions::{Kept, NoSession, Sessions, Source},
+    sessions::{Kept, Makeshift, NoSession, Sessions, Source},
 };
 use crate::settings::PostgresUrl;
 
@@ -45,6 +48,8 @@ pub(super) struct Servers {
     primary: AtomicUsize,
     kind: Kind,
     place: String,
+    /// How often a session that writes was opened; shared by those that write and those that read.
+    writers: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +67,14 @@ pub(super) async fn open(url: &PostgresUrl) -> Result<(Sessions, Sessions), Regi
     let failed = |source| open_error(&place, source);
     let hosts = url.hosts().iter().map(|url| AnyConnectOptions::from_str(url)).collect::<Result<Vec<_>, _>>();
     let hosts = hosts.map_err(failed)?;
-    let servers = |kind| Servers { hosts: hosts.clone(), primary: AtomicUsize::new(0), kind, place: place.clone() };
+    let writers = Arc::new(AtomicU64::new(0));
+    let servers = |kind| Servers {
+        hosts: hosts.clone(),
+        primary: AtomicUsize::new(0),
+        kind,
+        place: place.clone(),
+        writers: writers.clone(),
+    };
     // Before the lock is taken: on a shared session it would stay when we are gone.
     let trial = servers(Kind::Trial);
     let mut one = trial.open().await.map_err(failed)?.connection;
@@ -100,6 +112,7 @@ impl Servers {
     /// A session on the primary. Where none takes changes a reader is content with one that does not, for a while.
     pub(super) async fn open(&self) -> Result<Kept, sqlx::Error> {
         let first = self.primary.load(Ordering::Relaxed);
+        let writers = self.writers.load(Ordering::SeqCst);
         let mut makeshift = None;
         let mut trouble: Option<sqlx::Error> = None;
         for position in (0..self.hosts.len()).map(|i| (first + i) % self.hosts.len()) {
@@ -108,6 +121,9 @@ impl Servers {
             match tried.unwrap_or_else(|_| Err(NoSession::Slow(CONNECT_LIMIT).into())) {
                 Ok((connection, true)) => {
                     self.primary.store(position, Ordering::Relaxed);
+                    if self.kind == Kind::Writer {
+                        self.writers.fetch_add(1, Ordering::SeqCst);
+                    }
                     return Ok(Kept { connection, makeshift: None });
                 }
                 Ok((connection, false)) => {
@@ -122,7 +138,8 @@ impl Servers {
         }
         match (makeshift, trouble) {
             (Some(connection), _) if self.kind == Kind::Reader => {
-                Ok(Kept { connection, makeshift: Some(Instant::now() + MAKESHIFT) })
+                let makeshift = Makeshift { until: Instant::now() + MAKESHIFT, writers };
+                Ok(Kept { connection, makeshift: Some(makeshift) })
             }
             (Some(_), _) | (None, None) => Err(NoSession::ReadOnly.into()),
             (None, Some(error)) => Err(error),
@@ -145,10 +162,13 @@ impl Servers {
     }
 
     /// Whether a kept session is alive, and still on a server that takes changes. One round trip.
-    pub(super) async fn is_good(kept: &mut Kept) -> bool {
+    pub(super) async fn is_good(&self, kept: &mut Kept) -> bool {
+        let serves = |makeshift: Makeshift| {
+            Instant::now() < makeshift.until && self.writers.load(Ordering::SeqCst) == makeshift.writers
+        };
         match is_read_only(&mut kept.connection).await {
             Ok(false) => kept.makeshift.is_none(),
-            Ok(true) => kept.makeshift.is_some_and(|until| Instant::now() < until),
+            Ok(true) => kept.makeshift.is_some_and(serves),
             Err(_) => false,
         }
     }

@@ -42,10 +42,13 @@ impl Signed {
     }
     /// The router with these settings, as `own.sig`.
     fn sign_settings(&self, settings: &str, version: u64) {
+        self.sign_settings_with(&self.key, settings, version);
+    }
+    fn sign_settings_with(&self, key: &PrivateKey, settings: &str, version: u64) {
         let digest = Digest::of(&fs::read(self.path("r.wasm")).expect("there"));
         let settings = Some(settings_digest(settings));
         let statement = Statement { digest, name: "by-hand".into(), world: "router".into(), version, settings };
-        self.write("own.sig", serde_json::to_string(&Envelope::sign(&statement, &self.key)).expect("JSON"));
+        self.write("own.sig", serde_json::to_string(&Envelope::sign(&statement, key)).expect("JSON"));
     }
     /// Another router, signed with this version.
     fn router(&self, reason: &str, version: u64) {
@@ -172,8 +175,20 @@ async fn a_binding_that_demands_it_takes_only_settings_that_were_signed() {
     assert!(said(&policies).await.contains("version 4 of by-hand is older than version 5"));
     signed.sign_settings(r#"{"policy": "allow if true", "limit": 3}"#, 5);
     assert!(said(&policies).await.contains("with other settings"));
+    let stranger = PrivateKey::generate(&signed.dir.path().join("stranger")).expect("made");
+    signed.sign_settings_with(&stranger, r#"{"policy": "allow if true", "limit": 3}"#, 6);
+    assert!(said(&policies).await.contains("none of the tier's keys signed it"));
     signed.sign_settings(r#"{"policy": "allow if true", "limit": 3}"#, 6);
     assert_eq!(said(&policies).await, "", "the text of someone with a key");
+    drop(policies);
+    // A restart forgets no text that was replaced.
+    signed.write("p.rego", "allow if false");
+    signed.sign_settings(r#"{"policy": "allow if false", "limit": 3}"#, 5);
+    assert!(reason(&signed.open()).contains("version 5 of by-hand is older than version 6"));
+    signed.write("p.rego", "allow if true");
+    signed.sign_settings(r#"{"policy": "allow if true", "limit": 3}"#, 6);
+    let policies = signed.open();
+    assert_eq!(reason(&policies), "");
     tier(&bound.replace("limit = 3", "limit = 4"));
     assert!(said(&policies).await.contains("for other settings"));
     tier(&bound.replace("signature = \"own.sig\"\n", ""));
@@ -218,4 +233,52 @@ async fn going_back_needs_a_key_that_is_trusted_now() {
     assert!(refused.contains("can't be gone back to") && refused.contains("none of the tier's keys"), "{refused}");
     assert_eq!(serves(&policies), Digest::of(&testing::router(404, "new")).to_string());
     assert!(!policies.reload().await.expect("it looks").swapped && reason(&policies).is_empty(), "nothing was noted");
+}
+
+/// The way back is open to texts that were signed, and to these as they were signed: neither to one from before the binding demanded it,
+/// nor to one that was changed where it is kept.
+#[tokio::test]
+async fn going_back_needs_a_text_that_was_signed() {
+    let signed = Signed::new();
+    signed.router("one", 1);
+    let tier = |limit: u32, more: &str| {
+        signed.tier(&format!("keys = [\"{}\"]\n", signed.key.public()));
+        let text = fs::read_to_string(signed.path("pro.toml")).expect("there");
+        let router = format!("\"r.wasm\"\nsettings = {{ limit = {limit} }}\n{more}");
+        signed.write("pro.toml", text.replace("\"r.wasm\"", &router));
+    };
+    let demanded = |limit: u32, version: u64| {
+        signed.sign_settings(&format!(r#"{{"limit": {limit}}}"#), version);
+        tier(limit, "signature = \"own.sig\"\nsigned_settings = true\n");
+    };
+    tier(1, "");
+    let policies = signed.open();
+    demanded(2, 5);
+    assert!(policies.reload().await.expect("it looks").swapped);
+    let serves = |policies: &Policies| {
+        let status = serde_json::to_value(policies.status()).expect("JSON");
+        status["tiers"][0]["policies"][0]["settings_digest"].as_str().unwrap_or_default().to_owned()
+    };
+    let limit = |limit: u32| Digest::of(format!(r#"{{"limit":{limit}}}"#).as_bytes()).to_string();
+    assert_eq!(serves(&policies), limit(2));
+    let refused = policies.roll_back("pro", "router", None).await.expect_err("it was not signed").to_string();
+    assert!(refused.contains("can't be gone back to") && refused.contains("must be signed, too"), "{refused}");
+    assert_eq!(serves(&policies), limit(2), "nothing was changed");
+
+    demanded(3, 6);
+    assert!(policies.reload().await.expect("it looks").swapped);
+    policies.roll_back("pro", "router", None).await.expect("its text was signed");
+    assert_eq!(serves(&policies), limit(2));
+    policies.resume("pro", "router").await.expect("forward again");
+    drop(policies);
+    let ledger = signed.dir.path().join("rollouts/ledger.json");
+    let text = fs::read_to_string(&ledger).expect("a ledger");
+    let changed = text.replace(r#"{\"limit\":2}"#, r#"{\"limit\":9}"#);
+    assert_ne!(changed, text, "the text is kept there");
+    fs::write(&ledger, changed).expect("written");
+    let policies = signed.open();
+    assert_eq!(serves(&policies), limit(3));
+    let refused = policies.roll_back("pro", "router", None).await.expect_err("it was changed").to_string();
+    assert!(refused.contains("can't be gone back to") && refused.contains("for other settings"), "{refused}");
+    assert_eq!(serves(&policies), limit(3));
 }

@@ -17,7 +17,7 @@ pub use confine::{ConfineMode, ConfineSettings};
 pub use decision_log::DecisionLogSettings;
 pub use load::{SettingsError, load};
 pub use memory::MemorySettings;
-pub use oci::{OciAccount, OciSettings};
+pub use oci::{OciAccount, OciSettings, PasswordPlace, RegistryName};
 pub use postgres::{PostgresUrl, RegistrySettings, UrlError};
 pub use provisioner::{PostgresSettings, ProvisionerKind, ProvisionerSettings};
 

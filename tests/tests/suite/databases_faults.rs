@@ -237,7 +237,7 @@ async fn a_failover_is_followed_though_the_old_primary_s_connections_live() {
     let toml = access.provisioner("") + &access.registry();
     let setup = Setup::echo().toml(&toml).rollout("bake_s = 1").workspace("acme", &titled("one"), &[]);
     let daemon = setup.start().await;
-    let load = load(&daemon);
+    let (admin, load) = (daemon.admin(), load(&daemon));
     load.more(10).await;
     let locks =
         |server: &Server| server.superuser("postgres", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'");
@@ -252,13 +252,22 @@ async fn a_failover_is_followed_though_the_old_primary_s_connections_live() {
     .await;
     old.superuser("postgres", "ALTER SYSTEM SET default_transaction_read_only = on");
     old.superuser("postgres", "SELECT pg_reload_conf()");
+    // Asked for is not done: the server tells its sessions before it lets a new one in that knows.
+    wait::until("the old one to take no changes", seconds(30), || async {
+        let read_only = old.superuser("postgres", "SHOW default_transaction_read_only");
+        if read_only == "on" { Ok(()) } else { Err(read_only) }
+    })
+    .await;
     let refused = make(&daemon, "early").await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.text().contains("standby"), "{}", refused.text());
     load.more(10).await;
+    // What is read on the old one, while there is no better, is not read there any more once something was written on the new one.
+    admin.get("/v1/workspaces/acme").await.expect(200);
     new.promote();
 
     assert_eq!(make(&daemon, "late").await.status, 201, "on the new primary");
+    admin.get("/v1/workspaces/late").await.expect(200);
     daemon.admin().running("late").await;
     let found = "SELECT count(*) FROM pg_database WHERE starts_with(datname::text, 'backstage_late_')";
     assert_eq!((new.superuser("postgres", found).as_str(), old.superuser("postgres", found).as_str()), ("1", "0"));

@@ -11,7 +11,7 @@ use serde_json::Value;
 const TARGET: &str = "/api/scaffolder/v2/actions";
 
 /// The tier `pro` with this router and these further lines.
-fn tier(daemon: &Daemon, module: &str, more: &str) -> String {
+pub(crate) fn tier(daemon: &Daemon, module: &str, more: &str) -> String {
     let mut table: toml::Table = daemon.read_policy("pro.toml").parse().expect("a tier's TOML");
     table["router"]["module"] = toml::Value::from(module);
     table.remove("trust");
@@ -20,7 +20,7 @@ fn tier(daemon: &Daemon, module: &str, more: &str) -> String {
 }
 
 /// Runs a command that must succeed; what it printed.
-fn orbitd(daemon: &Daemon, args: &[&str]) -> String {
+pub(crate) fn orbitd(daemon: &Daemon, args: &[&str]) -> String {
     let output = orbitd_tests::daemon::run_limited({
         let mut command = std::process::Command::new(orbitd_tests::paths::orbitd());
         command.args(args).current_dir(&daemon.dir);
@@ -31,7 +31,7 @@ fn orbitd(daemon: &Daemon, args: &[&str]) -> String {
 }
 
 /// The router's module with `n` in a section that nothing reads: other bytes, same decisions.
-fn variant(daemon: &Daemon, n: u8) -> String {
+pub(crate) fn variant(daemon: &Daemon, n: u8) -> String {
     let mut bytes = std::fs::read(daemon.dir.join("policies/modules/route-plugins.wasm")).expect("the module");
     bytes.extend_from_slice(&[0, 3, 1, b'n', n]);
     let name = format!("router-{n}.wasm");
@@ -40,7 +40,7 @@ fn variant(daemon: &Daemon, n: u8) -> String {
 }
 
 /// Waits until the status of tier `pro` is as wanted; the tier.
-async fn pro(daemon: &Daemon, what: &str, wanted: impl Fn(&Value, &Value) -> bool) -> Value {
+pub(crate) async fn pro(daemon: &Daemon, what: &str, wanted: impl Fn(&Value, &Value) -> bool) -> Value {
     let admin = daemon.admin();
     wait::until(what, seconds(30), || async {
         let status = admin.policies().await;
@@ -59,7 +59,7 @@ async fn refused(daemon: &Daemon, named: &[&str]) {
     .await;
 }
 
-async fn serves(daemon: &Daemon, what: &str, file: &str) {
+pub(crate) async fn serves(daemon: &Daemon, what: &str, file: &str) {
     let bytes = std::fs::read(daemon.dir.join(file)).expect("the module");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -159,12 +159,13 @@ async fn a_text_that_must_be_signed_is_not_swapped() {
     const LET_IN: &str = "package access\n\ndefault allow := false\nallow if \"developer\" in input.roles\n";
     let daemon = Setup::echo().workspace("acme", "tier = \"pro\"\n", &[]).start().await;
     let public = orbitd(&daemon, &["policy", "keygen", "--out", "policy.key"]);
-    let sign = |text: &str, version: &str| {
+    let sign_with = |text: &str, version: &str, key: &str| {
         daemon.write_policy("access.rego", text);
         let text = ["--settings-file", "policy=policies/access.rego", "--out", "policies/access.rego.sig"];
-        let sign = ["policy", "sign", "policies/modules/rego.wasm", "--key", "policy.key", "--signed-version", version];
+        let sign = ["policy", "sign", "policies/modules/rego.wasm", "--key", key, "--signed-version", version];
         orbitd(&daemon, &[&sign[..], &text].concat())
     };
+    let sign = |text: &str, version: &str| sign_with(text, version, "policy.key");
     for module in ["route-plugins", "render-app-config"] {
         orbitd(&daemon, &["policy", "sign", &format!("policies/modules/{module}.wasm"), "--key", "policy.key"]);
     }
@@ -184,6 +185,11 @@ async fn a_text_that_must_be_signed_is_not_swapped() {
     daemon.write_policy("access.rego", &shut);
     refused(&daemon, &["rego.wasm", "its signature is for other settings"]).await;
     daemon.get("acme", TARGET, Some(&token)).await.expect(200);
+    // With a signature of their own; and, once it is signed for good, the old text with its good signature.
+    orbitd(&daemon, &["policy", "keygen", "--out", "stranger.key"]);
+    sign_with(&shut, "2", "stranger.key");
+    refused(&daemon, &["rego.wasm", "none of the tier's keys signed it"]).await;
+    daemon.get("acme", TARGET, Some(&token)).await.expect(200);
     sign(&shut, "2");
     pro(&daemon, "the text that someone with a key signed", |tier, _| tier["refused"].is_null() && rego(tier)).await;
     wait::until("the new text to decide", seconds(30), || async {
@@ -191,4 +197,7 @@ async fn a_text_that_must_be_signed_is_not_swapped() {
         if status == 403 { Ok(()) } else { Err(status.to_string()) }
     })
     .await;
+    sign(LET_IN, "1");
+    refused(&daemon, &["version 1 of rego is older than version 2, which tier pro has accepted"]).await;
+    assert_eq!(daemon.get("acme", TARGET, Some(&token)).await.status.as_u16(), 403, "the old text did not come back");
 }

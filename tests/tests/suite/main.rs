@@ -25,6 +25,7 @@ mod memory;
 mod policies;
 mod policy_rollout;
 mod postgres;
+mod registries;
 mod rollouts;
 mod sleep;
 mod survival;

@@ -2,6 +2,7 @@
 //!
 //! A new verb: a file here with its `Args` and `run`, a line in [`PolicyCommand`], a line in [`run`].
 
+mod access;
 mod bench;
 mod build;
 mod check;
@@ -9,6 +10,7 @@ mod explain;
 mod keygen;
 mod log;
 mod new;
+mod pull;
 mod push;
 mod replay;
 mod rollout;
@@ -54,6 +56,8 @@ enum PolicyCommand {
     Sign(sign::SignArgs),
     /// Put a module into an OCI registry
     Push(push::PushArgs),
+    /// Get a module out of an OCI registry
+    Pull(pull::PullArgs),
     /// Take one request through a tier's policies, step by step
     Explain(explain::ExplainArgs),
     /// All bindings: tier, world, policy, version, digest
@@ -85,6 +89,7 @@ pub async fn run(global: &Global, args: PolicyArgs) -> Result<(), Failure> {
         PolicyCommand::Keygen(args) => keygen::run(global, &args),
         PolicyCommand::Sign(args) => sign::run(global, &args),
         PolicyCommand::Push(args) => push::run(global, args).await,
+        PolicyCommand::Pull(args) => pull::run(global, args).await,
         PolicyCommand::Explain(args) => explain::run(global, args).await,
         PolicyCommand::List(args) => status::list(global, args).await,
         PolicyCommand::Status(args) => status::status(global, args).await,

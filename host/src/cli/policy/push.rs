@@ -1,11 +1,6 @@
 //! `orbitd policy push`: a module into an OCI registry.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, io, path::PathBuf};
 
 use clap::Args;
 use orbit_engine::{World, inspect};
@@ -13,17 +8,12 @@ use serde_json::json;
 
 use super::{
     Failure, Global,
-    output::{self, Progress},
+    access::{REGISTRY_HELP, RegistryFlags, with_progress},
+    output,
     sign::{Signing, signature_path},
     workbench::Module,
 };
-use crate::{
-    policy::remote::{OciReference, Registries},
-    settings::OciAccount,
-};
-
-/// A push that is over sooner says nothing.
-const QUIET: Duration = Duration::from_secs(2);
+use crate::policy::remote::OciReference;
 
 const EXAMPLES: &str = "\
 A tier's file then names it: module = \"oci://registry.example.org/policies/office-hours:1\". orbitd follows the tag; the digest
@@ -32,16 +22,17 @@ module goes with it, if there is one (`orbitd policy sign`).
 
 Examples:
   orbitd policy push office-hours.wasm oci://registry.example.org/policies/office-hours:1 --key ~/policy.key
+  orbitd policy push office-hours.wasm oci://registry.example.org/policies/office-hours:1 --username ci --password-env REGISTRY_TOKEN
   orbitd policy push office-hours.wasm oci://localhost:5000/office-hours:dev";
 
 /// Flags of `push`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{REGISTRY_HELP}"))]
 pub struct PushArgs {
     /// The module
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// oci://registry/repository:tag; http is spoken with registries on this machine only
+    /// oci://registry/repository:tag
     #[arg(value_name = "REF")]
     reference: OciReference,
     /// Sign it with this private key
@@ -49,12 +40,8 @@ pub struct PushArgs {
     key: Option<PathBuf>,
     #[command(flatten)]
     signing: Signing,
-    /// Who to be to the registry
-    #[arg(long, value_name = "NAME", requires = "password_file")]
-    username: Option<String>,
-    /// File with the password or token
-    #[arg(long, value_name = "FILE", requires = "username")]
-    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryFlags,
 }
 
 /// Pushes.
@@ -79,29 +66,11 @@ pub async fn run(global: &Global, args: PushArgs) -> Result<(), Failure> {
             }
         },
     };
-    let mut accounts = BTreeMap::new();
-    if let (Some(username), Some(password_file)) = (args.username, args.password_file) {
-        accounts.insert(args.reference.registry().to_owned(), OciAccount { username, password_file });
-    }
     let signed = signature.is_some();
-    let registries = Registries::new(accounts);
-    let push = registries.push(&args.reference, module.bytes, signature);
-    tokio::pin!(push);
-    let (began, mut progress) = (Instant::now(), Progress::new(global.json));
-    let pushed = loop {
-        // Cancel-safe: the push itself is never dropped here.
-        tokio::select! {
-            pushed = &mut push => break pushed,
-            () = tokio::time::sleep(Duration::from_millis(200)) => {
-                if began.elapsed() > QUIET {
-                    progress.update(&format!("pushing to {}", args.reference), began.elapsed());
-                }
-            }
-        }
-    };
-    progress.clear();
-    let pushed = pushed
-        .map_err(|error| Failure::failed(format!("cannot push to {}: {}", args.reference, error.with_causes())))?;
+    let registries = args.registry.open(global, &args.reference);
+    let push = Box::pin(registries.push(&args.reference, module.bytes, signature));
+    let pushed = with_progress(global, &format!("pushing to {}", args.reference), push).await;
+    let pushed = pushed.map_err(|error| Failure::failed(format!("cannot push to {}: {error}", args.reference)))?;
     let pinned = args.reference.pin(&pushed.manifest);
     if global.json {
         output::json(

@@ -57,7 +57,7 @@ fn show(global: &Global, status: &Value) {
     let now = OffsetDateTime::now_utc();
     output::line(format!("set {}, since {}\n", status["set_version"], since(&status["active_since"], now)));
     output::line(table(status, now));
-    for remark in remarks(status) {
+    for remark in remarks(status).into_iter().chain(registries(status, now)) {
         let lines: Vec<String> = remark.lines().map(output::clean).collect();
         output::line(format!("\n{}", lines.join("\n")));
     }
@@ -191,6 +191,24 @@ fn remarks(status: &Value) -> Vec<String> {
     remarks
 }
 
+/// Registries that don't answer as they should: since when, and what serves instead.
+fn registries(status: &Value, now: OffsetDateTime) -> Vec<String> {
+    let remark = |module: &Value| {
+        let error = module["error"].as_str()?;
+        let serves = match module["digest"].as_str() {
+            Some(_) => format!(
+                "what was pulled {} ago serves on ({})",
+                since(&module["pulled_at"], now),
+                short(&module["digest"])
+            ),
+            None => "nothing was ever pulled from there".to_owned(),
+        };
+        let (reference, failing) = (text(&module["reference"]), since(&module["failing_since"], now));
+        Some(format!("{reference}: for {failing} no good answer; {serves}.\n  {error}"))
+    };
+    items(&status["remote"]).filter_map(remark).collect()
+}
+
 fn said(decision: &Value) -> String {
     let word = text(&decision["decision"]);
     let detail = ["plugin", "status", "user", "kind"].iter().find(|key| !decision[**key].is_null());
@@ -246,6 +264,17 @@ mod tests {
         assert!(
             rows[3].contains("shadow 100% + 1 named, new: 1 of 9 failed (5% allowed), 7 same, 1 different"),
             "{table}"
+        );
+    }
+
+    #[test]
+    fn a_registry_that_fails_is_told_with_what_serves() {
+        let now = OffsetDateTime::parse("2026-01-01T01:00:00Z", &Rfc3339).expect("a time");
+        let told = registries(&status(), now);
+        assert_eq!(
+            told,
+            ["oci://r.example.org/p:1: for 30m no good answer; what was pulled 1h ago serves on (0123456789ab).\n  \
+              registry r.example.org can't be reached: no route; check that it runs"]
         );
     }
 

@@ -70,8 +70,16 @@ pub(super) enum Source {
 /// An open connection, and what it was opened for.
 pub(super) struct Kept {
     pub connection: AnyConnection,
-    /// It can only read, for want of a better one: until then nothing better is looked for.
-    pub makeshift: Option<Instant>,
+    /// It can only read, for want of a better one.
+    pub makeshift: Option<Makeshift>,
+}
+
+/// For how long nothing better is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Makeshift {
+    pub until: Instant,
+    /// How often a session that writes had been opened: once there is one, a read elsewhere might not see what it has written.
+    pub writers: u64,
 }
 
 /// The right to a session.
@@ -411,7 +419,7 @@ impl Source {
         match self {
             // What it fails with is found by the next statement.
             Self::File(_) => true,
-            Self::Servers(_) => Servers::is_good(kept).await,
+            Self::Servers(servers) => servers.is_good(kept).await,
         }
     }
 

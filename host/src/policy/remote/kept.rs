@@ -11,6 +11,7 @@ use std::{
 
 use orbit_engine::MAX_MODULE_BYTES;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::{OciReference, registry::Pulled};
 use crate::ids::Digest;
@@ -58,6 +59,11 @@ impl Kept {
         let file = fs::File::open(self.entry_path(reference)).ok()?;
         file.take(MAX_ENTRY_BYTES).read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok().filter(|entry: &Entry| entry.reference == reference.to_string())
+    }
+
+    /// When a reference was pulled last.
+    pub fn pulled_at(&self, reference: &OciReference) -> Option<OffsetDateTime> {
+        Some(fs::metadata(self.entry_path(reference)).ok()?.modified().ok()?.into())
     }
 
     /// A module's bytes, if they are there and are what their digest says. A file that is not is deleted, and so pulled again.

@@ -7,13 +7,17 @@
 //! ```
 //!
 //! Invariants: a load never waits for a network; what was pulled last serves while a registry is down, also across restarts; a
-//! module's bytes are checked against their digest each time that they are read.
+//! module's bytes are checked against their digest each time that they are read; a password is read at each use, and said nowhere.
 
+mod access;
+mod advice;
 mod follow;
 mod kept;
 mod reference;
 mod registry;
 
+pub use access::{Access, AccessError, Account, Password};
+pub use advice::{Advice, Asker};
 pub use follow::{Remote, RemoteModule, RemoteOptions};
 pub use kept::Kept;
 pub use reference::{OciReference, ReferenceError};

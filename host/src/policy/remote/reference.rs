@@ -30,6 +30,16 @@ impl OciReference {
         &self.inner
     }
 
+    /// `team/policy:1.2`, or with `@sha256:…`: what is named there.
+    pub fn place(&self) -> &str {
+        self.text.get(Self::SCHEME.len() + self.registry().len() + 1..).unwrap_or(&self.text)
+    }
+
+    /// `team/policy`.
+    pub fn repository(&self) -> &str {
+        self.inner.repository()
+    }
+
     /// `registry.example.org:5000`.
     pub fn registry(&self) -> &str {
         self.inner.registry()
@@ -59,8 +69,17 @@ impl OciReference {
 impl FromStr for OciReference {
     type Err = ReferenceError;
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let refused = |rule| ReferenceError { text: text.chars().take(200).collect(), rule };
+        // A name and password before the registry would be shown wherever the reference is.
+        let (shown, with_user) = match text.rsplit_once('@') {
+            Some((_, digest)) if digest.contains(':') && !digest.contains('/') => (text.to_owned(), false),
+            Some((_, rest)) => (format!("{}…@{rest}", Self::SCHEME), true),
+            None => (text.to_owned(), false),
+        };
+        let refused = |rule| ReferenceError { text: shown.chars().take(200).collect(), rule };
         let rest = text.strip_prefix(Self::SCHEME).ok_or(refused("it begins with oci://"))?;
+        if with_user {
+            return Err(refused("it holds no user or password: accounts are in the settings or in flags"));
+        }
         // A bare name means a public registry elsewhere; here nothing is fetched from a place that nobody wrote down.
         let host = rest.split_once('/').map_or("", |(host, _)| host);
         if !(host.contains(['.', ':']) || host == "localhost") {
@@ -93,6 +112,12 @@ mod tests {
         let digest = format!("sha256:{}", "0".repeat(64));
         let pinned = parse(&format!("oci://127.0.0.1:5000/claims@{digest}")).expect("good");
         assert_eq!((pinned.pinned(), pinned.is_loopback()), (Some(digest.as_str()), true));
+        assert_eq!((tagged.place(), tagged.repository()), ("team/claims:1.2", "team/claims"));
+        for with_user in ["oci://me:pw@r.example.org/a:b", "oci://me:p/w@r.example.org:5000/a:b"] {
+            let error = parse(with_user).expect_err("refused").to_string();
+            assert!(error.contains("no user or password") && error.contains("r.example.org"), "{error}");
+            assert!(!error.contains("pw") && !error.contains("p/w"), "{error}");
+        }
         assert!(parse("oci://localhost:5000/a:b").expect("good").is_loopback());
         assert!(!parse("oci://localhost.example.org/a:b").expect("good").is_loopback());
         for bad in ["claims.wasm", "oci://", "oci://claims:1", "oci://example.org/claims", "oci://example.org/a b:1"] {
