@@ -10,8 +10,14 @@
 
 mod executor;
 mod reason;
+mod settling;
+mod source;
 
-pub(super) use reason::{NoSession, leaves_session_whole};
+pub(super) use self::{
+    reason::{NoSession, leaves_session_whole},
+    settling::Settling,
+    source::{Kept, Makeshift, Source},
+};
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,7 +34,7 @@ use tokio::{
 };
 
 use self::reason::said;
-use super::{RegistryError, RegistryErrorKind, postgres::Servers, sqlite::File};
+use super::RegistryError;
 
 /// How long a caller waits for a session: a restarted server is back, a killed predecessor's lock is free.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,27 +67,6 @@ struct Inner {
     trouble: Mutex<Option<Trouble>>,
 }
 
-/// Where sessions come from.
-pub(super) enum Source {
-    File(File),
-    Servers(Servers),
-}
-
-/// An open connection, and what it was opened for.
-pub(super) struct Kept {
-    pub connection: AnyConnection,
-    /// It can only read, for want of a better one.
-    pub makeshift: Option<Makeshift>,
-}
-
-/// For how long nothing better is looked for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Makeshift {
-    pub until: Instant,
-    /// How often a session that writes had been opened: once there is one, a read elsewhere might not see what it has written.
-    pub writers: u64,
-}
-
 /// The right to a session.
 struct Turn {
     /// When it was asked for.
@@ -94,18 +79,6 @@ struct Session {
     kept: Kept,
     of: Sessions,
     turn: Turn,
-}
-
-/// A change whose end is found out. Where its session breaks it is tried once more on the next one, still in the same turn. Where only one
-/// session writes nobody has written since, so the second try can see whether the first one stands.
-pub(super) struct Settling {
-    of: Sessions,
-    operation: &'static str,
-    /// `None` while it is tried.
-    turn: Option<Turn>,
-    again: bool,
-    /// No answer came to a COMMIT: it may stand.
-    lost: bool,
 }
 
 /// How a transaction ended.
@@ -358,40 +331,6 @@ impl Session {
     }
 }
 
-// === impl Settling ===
-
-impl Settling {
-    /// Whether this is the second try.
-    pub(super) fn is_again(&self) -> bool {
-        self.again
-    }
-
-    /// Tries; `None`: try again. [`RegistryError::Unsettled`]: it could not be found out in time.
-    pub(super) async fn transaction<T>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, RegistryError>,
-    ) -> Option<Result<T, RegistryError>> {
-        let turn = self.turn.take()?;
-        let outcome = match self.of.within(turn, self.operation, work).await {
-            End::Known(outcome) => outcome,
-            End::Broken { error, committing, turn } => {
-                self.lost |= committing;
-                if !self.again {
-                    (self.again, self.turn) = (true, Some(turn));
-                    return None;
-                }
-                Err(error)
-            }
-        };
-        match outcome {
-            Err(error) if self.lost && error.kind() != RegistryErrorKind::Conflict => {
-                Some(Err(unsettled(self.operation, error)))
-            }
-            outcome => Some(outcome),
-        }
-    }
-}
-
 // === impl Pause ===
 
 impl Pause {
@@ -402,32 +341,6 @@ impl Pause {
 
     fn grow_from_now(&mut self) {
         self.until = Some(Instant::now() + self.length);
-    }
-}
-
-// === impl Source ===
-
-impl Source {
-    async fn open(&self, after_trouble: bool) -> Result<Kept, sqlx::Error> {
-        match self {
-            Self::File(file) => file.open(after_trouble).await,
-            Self::Servers(servers) => servers.open().await,
-        }
-    }
-
-    async fn is_good(&self, kept: &mut Kept) -> bool {
-        match self {
-            // What it fails with is found by the next statement.
-            Self::File(_) => true,
-            Self::Servers(servers) => servers.is_good(kept).await,
-        }
-    }
-
-    fn place(&self) -> &str {
-        match self {
-            Self::File(file) => file.place(),
-            Self::Servers(servers) => servers.place(),
-        }
     }
 }
 
